@@ -1,12 +1,15 @@
 """Is an exported folder small, compiled quickly, and clean?
 
-- Time: `export` of a bundle of 1,000 trees, and `make` in the folder.
+- Time: `export` of a bundle of 1,000 trees, and `make` in the folder. The whole command, which also
+  starts Python and loads kernels, is in the report without a gate.
 - Size: code and data of the compiled kernel, without the model; the module of WebAssembly; tables.
 - Clean: golden rows under valgrind, and under the sanitizers for addresses and undefined behaviour;
   mutated images under the sanitizers; no fused operation in the machine code.
+- Browser: the page scores 1,000 golden rows in Chromium without a network.
 """
 
 import re
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -23,6 +26,7 @@ from stream_scorer.edge.export.run import export
 from stream_scorer.edge.export.table_image import image_of
 from stream_scorer.models.bundles.writer import write_bundle
 from stream_scorer.settings import Models, Settings
+from tests.support.edge.browser import self_test
 from tests.support.edge.checked_programs import (
     PLAIN,
     SANITIZED,
@@ -35,6 +39,7 @@ from tests.support.edge.checked_programs import (
 from tests.support.models.bundle_cases import candidate
 
 TREES, SECONDS_MOST, CODE_BYTES_MOST = 1_000, 2.0, 32 * 1024
+PAGE_ROWS = 1_000
 MUTATIONS, MUTATIONS_QUICK = 20_000, 2_000
 FUSED = re.compile(r"\b(vfn?m(add|sub)|fn?m(add|sub)|fml[as])", re.IGNORECASE)
 _PLAN = "revision = 0\n[currencies]\nEUR = 2\n"
@@ -72,6 +77,7 @@ def measure_toolchain(case: BenchModel, *, quick: bool) -> dict[str, Any]:
         started = time.perf_counter()
         made = export(settings, ExportOrder("fraud:1.0.0", "c", folder / "c"))
         exported = time.perf_counter() - started
+        command = _command(folder)
         started = time.perf_counter()
         code, _, err = run(folder / "c", "make", "libstream_scorer_edge.a")
         if code:
@@ -80,6 +86,7 @@ def measure_toolchain(case: BenchModel, *, quick: bool) -> dict[str, Any]:
         sizes = run(folder / "c", "size", "stream_scorer_edge.o")[1].splitlines()[1].split()
         machine = run(folder / "c", "objdump", "-d", "stream_scorer_edge.o")[1]
         module = export(settings, ExportOrder("fraud:1.0.0", "wasm", folder / "wasm"))
+        shown, different, _ = self_test(folder / "wasm" / "page.html", folder / "profile")
         small = folder / "small"
         store = folder / "small-store"
         bundle(store, 10)
@@ -97,13 +104,31 @@ def measure_toolchain(case: BenchModel, *, quick: bool) -> dict[str, Any]:
     return {
         "trees": trees,
         "seconds": {"export": round(exported, 2), "compile": round(compiled, 2)},
+        "command_seconds": command,
         "code_bytes": int(sizes[3]),
         "module_bytes": module.code_bytes,
         "table_bytes": made.table_bytes,
         "clean": found,
         "fused": len(FUSED.findall(machine)),
         "mutated_images": {"accepted": opened, "refused": refused},
+        "page": {"rows": shown, "equal": shown - different},
     }
+
+
+def _command(folder: Path) -> float:
+    """Return the seconds of the command that exports the same bundle.
+
+    Raises:
+        SystemExit: It fails.
+    """
+    started = time.perf_counter()
+    code, _, err = run(
+        folder, str(Path(sys.executable).with_name("stream-scorer")), "export", "fraud:1.0.0",
+        "--store", "store", "--target", "c", "--out", "command",
+    )  # fmt: skip
+    if code:
+        raise SystemExit(f"export: {err}")
+    return round(time.perf_counter() - started, 2)
 
 
 def _clean(program: Path, *before: str) -> bool:
@@ -121,4 +146,6 @@ def failures(document: dict[str, Any]) -> list[str]:
         ("fused operations: {}", document["fused"], "==", 0),
         *((f"clean under {name}: {{}}", clean, "==", True)
           for name, clean in document["clean"].items()),
+        ("the page scores {} rows", document["page"]["rows"], "==", PAGE_ROWS),
+        ("{} rows of the page are equal", document["page"]["equal"], "==", PAGE_ROWS),
     )  # fmt: skip

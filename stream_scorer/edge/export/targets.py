@@ -30,7 +30,7 @@ CLANG_ARGUMENTS: Final = (
 )  # fmt: skip
 _EXPORTED: Final = (
     "ss_abi", "ss_model_size", "ss_open", "ss_scratch_size", "ss_feature_count", "ss_field_count",
-    "ss_value", "ss_decide", "ss_decide_rows", "ss_reserve",
+    "ss_segment_count", "ss_value", "ss_decide", "ss_decide_rows", "ss_reserve",
 )  # fmt: skip
 _DEBIAN: Final = "install clang, lld and wasi-libc; on Debian: apt-get install clang lld wasi-libc"
 _PAGE_ROWS: Final = 1_000

@@ -9,8 +9,8 @@ import pytest
 
 from stream_scorer.edge.export import targets
 from stream_scorer.edge.native.check import golden_arrays
-from stream_scorer.edge.native.image import RESULT
 from stream_scorer.errors import SettingsError
+from tests.support.edge.browser import self_test
 from tests.support.edge.checked_programs import (
     PLAIN,
     SANITIZED,
@@ -154,16 +154,8 @@ def test_a_missing_compiler_is_named_with_its_packages() -> None:
 
 
 def test_the_page_scores_in_a_browser_without_a_network(wasm: Path, tmp_path: Path) -> None:
-    page = (wasm / "page.html").resolve().as_uri()
-    code, out, err = run(
-        tmp_path, "chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom",
-        f"--user-data-dir={tmp_path / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND",
-        "--virtual-time-budget=60000", f"{page}#selftest",
-    )  # fmt: skip
-    assert code == 0, err
-    found = re.search(r'<pre id="selftest" hidden="">1000 golden rows, 0 differ\n([0-9a-f]+)', out)
-    assert found, out[-2_000:]
-    made = np.frombuffer(bytes.fromhex(found[1]), RESULT)
+    count, different, made = self_test(wasm / "page.html", tmp_path / "profile")
+    assert (count, different) == (1_000, 0)
     results = golden_arrays((wasm / "golden.bin").read_bytes())[3]
     chosen = [number * len(results) // 1_000 for number in range(1_000)]
     assert made.tobytes() == results[chosen].tobytes()
