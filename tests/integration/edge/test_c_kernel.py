@@ -70,7 +70,7 @@ def test_segments_are_the_first_that_fit(library: Any) -> None:
 
 def test_texts_have_the_numbers_of_the_policy(library: Any) -> None:
     scorer = NativeScorer(library, case_of(ensembles()["weights"], SEGMENTED).image)
-    assert scorer.fields == 3
+    assert (scorer.fields, scorer.segments) == (3, len(segments()))
     for number, field in enumerate(SEGMENTED.fields):
         for value, text in enumerate(field.values):
             assert scorer.value(number, text) == value

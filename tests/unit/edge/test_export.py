@@ -15,8 +15,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.edge.export.documents import statement
+from stream_scorer.edge.export.golden_rows import ExpectedRows
+from stream_scorer.edge.native import check
 from stream_scorer.edge.native.check import differences, golden_arrays
-from stream_scorer.edge.native.image import TableImage
+from stream_scorer.edge.native.image import RESULT, ImageError, TableImage
 from stream_scorer.errors import EdgeError, SettingsError
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.writer import write_bundle
@@ -92,6 +94,30 @@ def test_a_changed_table_or_golden_row_is_noticed(folder: Path) -> None:
     )  # fmt: skip
     golden[-40] ^= 1
     assert differences(tables, bytes(golden))[1] == 1
+
+
+@pytest.mark.parametrize("length", [0, 63, 4_096, -64])
+def test_golden_rows_that_are_not_whole_are_refused(folder: Path, length: int) -> None:
+    tables, golden = ((folder / name).read_bytes() for name in ("tables.bin", "golden.bin"))
+    with pytest.raises(ImageError, match="golden rows"):
+        differences(tables, golden[:length])
+
+
+def test_the_check_ends_with_a_line_for_files_it_cannot_compare(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["check", str(tmp_path)])
+    assert check.main() == 2
+    (tmp_path / "tables.bin").write_bytes((folder / "tables.bin").read_bytes())
+    other = ExpectedRows(
+        np.zeros((1, 2)), np.zeros(1, np.int64), np.zeros((1, 0), np.uint16), np.zeros(1, RESULT)
+    )
+    (tmp_path / "golden.bin").write_bytes(other.as_bytes())
+    assert check.main() == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[1] == f"{tmp_path}: golden rows of another model"
 
 
 def test_the_feature_program_is_data(folder: Path) -> None:
