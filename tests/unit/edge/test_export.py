@@ -14,8 +14,8 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stream_scorer.edge.export.documents import statement
 from stream_scorer.edge.export.golden_rows import ExpectedRows
+from stream_scorer.edge.files.export_folder import statement
 from stream_scorer.edge.native import check
 from stream_scorer.edge.native.check import differences, golden_arrays
 from stream_scorer.edge.native.image import RESULT, ImageError, TableImage
