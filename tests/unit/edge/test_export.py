@@ -4,6 +4,8 @@ import base64
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,7 +24,7 @@ from stream_scorer.edge.native.image import RESULT, ImageError, TableImage
 from stream_scorer.errors import EdgeError, SettingsError
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.writer import write_bundle
-from stream_scorer.security.keys import key_id
+from stream_scorer.security.keys import generate, key_id, read_private
 from tests.layout.edge_arithmetic import NATIVE, rendered
 from tests.support.edge.exported import LABEL, exported, store_of
 from tests.support.models.bundle_cases import FEATURES, FRAUD, MODELS, ROWS, candidate
@@ -165,6 +167,31 @@ def test_a_signature_is_of_this_export(store: Path, tmp_path: Path) -> None:
     key.public_key().verify(signature, statement(signed))
     with pytest.raises(InvalidSignature):
         key.public_key().verify(signature, statement(signed + b" "))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs OpenSSL")
+def test_the_guides_commands_check_a_signed_export(store: Path, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "EDGE.md").read_text()
+    (script,) = re.findall(r"^```\n(cd fraud-c\n.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    exported(
+        store, "python", tmp_path / "fraud-c", key=read_private(generate(tmp_path / "risk").private)
+    )
+
+    def checked() -> tuple[int, str]:
+        command = ["bash", "-e", "-o", "pipefail", "-c", script]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S603 the guide's own commands
+        return done.returncode, done.stdout
+
+    assert checked() == (0, "Signature Verified Successfully\n")
+    tables = tmp_path / "fraud-c" / "tables.bin"
+    tables.write_bytes(tables.read_bytes() + b"x")
+    code, out = checked()
+    assert code != 0
+    assert "tables.bin: FAILED" in out
+    document = tmp_path / "fraud-c" / "export.json"
+    document.write_text(document.read_text().replace("fraud:3.0.1", "fraud:3.0.2"))
+    code, out = checked()
+    assert (code, out) == (1, "Signature Verification Failure\n")
 
 
 def test_another_engine_is_refused_with_the_fix(store: Path, tmp_path: Path) -> None:
