@@ -46,8 +46,10 @@ int main(int count, char **names) {
     const golden_header *golden = (const golden_header *)data;
     if (!data || bytes < sizeof *golden || memcmp(golden->magic, "SSGOLD1", 8) ||
         golden->features != ss_feature_count(&model) || golden->fields != ss_field_count(&model) ||
-        !whole(golden, bytes))
+        !whole(golden, bytes)) {
+        free(data);
         return fprintf(stderr, "golden.bin: not this model's golden rows\n"), 2;
+    }
     void *memory = malloc(ss_scratch_size(&model) + SS_ALIGNMENT);
     if (!memory) return fprintf(stderr, "no memory\n"), 2;
     void *scratch = (char *)memory + SS_ALIGNMENT - (uintptr_t)memory % SS_ALIGNMENT;

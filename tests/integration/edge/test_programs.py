@@ -163,7 +163,7 @@ def test_the_host_for_javascript_takes_events(wasm: Path) -> None:
       console.log(refusal(() => scorer.decide(rows.slice(2), [event])));
     }
     """
-    amounts = ("undefined", "null", "1.5", "1e3", str(2**65), "9223372036854775808")
+    amounts = ("undefined", "null", "1.5", "1e3", "36893488147419103000", "9223372036854775808")
     needs = "the policy needs the amount and the fields of each event"
     assert in_node(wasm, script).splitlines() == [
         "0,1,-1", "a row has 9 features", needs, needs, "an event has 2 values",
