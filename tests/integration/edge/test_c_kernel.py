@@ -165,6 +165,20 @@ def test_every_number_outside_of_the_image_is_refused(library: Any) -> None:
     assert refused >= REFUSED, REFUSED - refused
 
 
+ODD_NUMBERS = (0, 1, 2, 3, 7, 8, 31, 33, 63, 65, 1 << 16, 1 << 31, (1 << 32) - 1)
+
+
+@pytest.mark.parametrize("kind", ["32-bit masks", "walked sets", "integers", "a table"])
+def test_no_number_of_an_image_ends_the_program(library: Any, kind: str) -> None:
+    case = case_of(ensembles()[kind], SEGMENTED, rows=5)
+    for name, at, dtype in fields_of(case.image):
+        for number in ODD_NUMBERS if dtype.kind == "u" else ():
+            changed = bytearray(case.image)
+            changed[at : at + dtype.itemsize] = number.to_bytes(dtype.itemsize, "little")
+            code = code_of(library, sealed(changed))
+            assert code in {0, MALFORMED}, (name, number)
+
+
 HOSTILE: dict[str, tuple[str, str, Any, int, Any]] = {
     "a feature that is not there": ("32-bit masks", "columns_at", image.COLUMN, 0, (4, 0, 1, 0, 2)),
     "a negative feature": ("32-bit masks", "columns_at", image.COLUMN, 0, (-1, 0, 1, 0, 2)),
