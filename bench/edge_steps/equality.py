@@ -30,7 +30,7 @@ from bench.harness.script import say
 from stream_scorer.core.decision.policy import Thresholds
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.edge.export.golden_rows import results
+from stream_scorer.edge.export.golden_rows import cuts_of, results
 from stream_scorer.edge.export.policy_image import policy_image
 from stream_scorer.edge.export.table_image import image_of
 from stream_scorer.edge.export.targets import MODULE, NATIVE, compiled_module
@@ -109,7 +109,9 @@ class Contenders:
 
 
 def compare(cases: Mapping[str, BenchModel], *, quick: bool) -> dict[str, Any]:
-    """Return the number of rows, of equal rows by target, and digests by model and target.
+    """Return the number of rows, of equal rows by target, of cuts by model, and the digests.
+
+    Each cut has three rows: on it, and on the numbers next to it.
 
     Args:
         cases: The models.
@@ -118,6 +120,7 @@ def compare(cases: Mapping[str, BenchModel], *, quick: bool) -> dict[str, Any]:
     rows_of_all, equal = 0, dict.fromkeys(TARGETS, 0)
     digests: dict[str, dict[str, str]] = {}
     by_model: dict[str, int] = {}
+    cuts = {name: len(cuts_of(case.model)) for name, case in cases.items()}
     with tempfile.TemporaryDirectory() as folder:
         contenders = Contenders(Path(folder))
         for name, case in cases.items():
@@ -137,7 +140,10 @@ def compare(cases: Mapping[str, BenchModel], *, quick: bool) -> dict[str, Any]:
             by_model[name] = len(rows)
             digests[name] = {target: digest.hexdigest() for target, digest in sums.items()}
             say(f"{name}: {len(rows):,} rows compared")
-    return {"rows": rows_of_all, "equal": equal, "rows_of": by_model, "digests": digests}
+    return {
+        "rows": rows_of_all, "equal": equal, "rows_of": by_model, "cuts_of": cuts,
+        "digests": digests,
+    }  # fmt: skip
 
 
 def _chunks(rows: Float64) -> Iterator[Float64]:
