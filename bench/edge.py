@@ -137,7 +137,7 @@ def _kernels(chosen: Collection[str], *, quick: bool) -> tuple[dict[str, Any], l
         document["speed"] = speed.measure_speed(cases[BOOSTING], quick=quick)
         failed += [] if quick else speed.failures(document["speed"])
     if "toolchain" in chosen:
-        document["toolchain"] = toolchain.measure_toolchain(cases[BOOSTING], quick=quick)
+        document["toolchain"] = toolchain.measure_toolchain(quick=quick)
         failed += toolchain.failures(document["toolchain"])
     return document, failed
 

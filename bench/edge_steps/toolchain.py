@@ -18,12 +18,10 @@ from typing import Any
 
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from bench.edge_steps.equality import POLICY
-from bench.edge_steps.models import BenchModel, training
+from bench.edge_steps.models import training
 from bench.harness.script import missed
 from stream_scorer.edge.export.order import ExportOrder
 from stream_scorer.edge.export.run import export
-from stream_scorer.edge.export.table_image import image_of
 from stream_scorer.models.bundles.writer import write_bundle
 from stream_scorer.settings import Models, Settings
 from tests.support.edge.browser import self_test
@@ -60,11 +58,10 @@ def bundle(store: Path, trees: int) -> None:
     (store / "fraud" / "plan.toml").write_text(_PLAN)
 
 
-def measure_toolchain(case: BenchModel, *, quick: bool) -> dict[str, Any]:
+def measure_toolchain(*, quick: bool) -> dict[str, Any]:
     """Return times, sizes and what the checks found.
 
     Args:
-        case: A model for mutated images.
         quick: A smaller bundle and fewer mutations.
     """
     with tempfile.TemporaryDirectory() as name:
@@ -95,12 +92,10 @@ def measure_toolchain(case: BenchModel, *, quick: bool) -> dict[str, Any]:
             "valgrind": _clean(checker(small, folder / "valgrind", PLAIN), *VALGRIND),
             "sanitizers": _clean(checker(small, folder / "sanitized", SANITIZED)),
         }
-        image = image_of(
-            case.model, POLICY, tuple(f"f{n}" for n in range(case.model.feature_count))
-        )
         opened, refused = mutated(
-            mutating(folder), image, MUTATIONS_QUICK if quick else MUTATIONS, 7
-        )
+            mutating(folder), (small / "tables.bin").read_bytes(),
+            MUTATIONS_QUICK if quick else MUTATIONS, 7,
+        )  # fmt: skip
     return {
         "trees": trees,
         "seconds": {"export": round(exported, 2), "compile": round(compiled, 2)},
