@@ -7,12 +7,14 @@
   adds to some of them. The largest of these is divided by their median. See timing.c.
 
 All score the same rows, in interleaved rounds, so that what else the machine does meets each of
-them. The ratios are medians of the rounds' ratios, and times are medians.
+them; and by the time of the thread on the processor. The ratios are medians of the rounds' ratios,
+and times are medians.
 """
 
 import statistics
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +91,7 @@ def nanoseconds(case: BenchModel, folder: Path, rounds: int) -> dict[str, list[f
     for scorer in (c, wasm):
         if scorer.results(rows)["score"].tobytes() != scores.tobytes():
             raise SystemExit(f"{type(scorer).__name__} has other scores")
-    seconds = measure({"c": native, "ours": ours, "wasm": web}, rounds)
+    seconds = measure({"c": native, "ours": ours, "wasm": web}, rounds, time.thread_time)
     each = len(rows) * PASSES
     return {name: [one / each * 1e9 for one in found] for name, found in seconds.items()}
 
