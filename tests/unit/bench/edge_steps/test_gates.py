@@ -77,17 +77,18 @@ def test_a_part_in_its_own_process_has_report_and_gates(
 
 
 @pytest.mark.parametrize(("text", "code"), [("", 0), ("echo no report", 1), ("echo '{}'", 2)])
-def test_a_part_without_a_report_ends_the_bench(
+def test_a_part_without_a_report_misses_a_gate(
     text: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made_step(tmp_path, monkeypatch, text, code)
-    with pytest.raises(SystemExit, match=f"offline: ended with code {code} and without a report"):
-        edge.apart("offline", quick=False)
+    line = f"offline: ended with code {code} and without a report"
+    assert edge.apart("offline", quick=False) == ({"ended_with": code}, [line])
 
 
 def test_the_summary_has_all_keys_and_adds_what_is_lost() -> None:
     keys = ("ns_per_score", "max_to_median", "code_bytes", "table_bytes", "lost", "duplicates")
     assert edge.summary({}) == dict.fromkeys(keys)
+    assert edge.summary({"offline": {"ended_with": 2}}) == dict.fromkeys(keys)
     back = {"lost": 1, "duplicates": 2}
     found = edge.summary({"return_path": back, "offline": back, "toolchain": {"code_bytes": 7}})
     assert (found["lost"], found["duplicates"], found["code_bytes"]) == (2, 4, 7)
