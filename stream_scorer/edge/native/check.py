@@ -28,7 +28,7 @@ def golden_arrays(data: bytes) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]
     def array(name: str, kind: Any, width: int = 1) -> NDArray[Any]:
         at, size = int(header[f"{name}_at"]), np.dtype(kind).itemsize
         if count == 0 or at + count * width * size > len(data):
-            raise ImageError("golden rows that are not whole: truncated")
+            raise ImageError("golden rows are incomplete: truncated")
         return np.frombuffer(data, kind, count * width, at)
 
     return (
