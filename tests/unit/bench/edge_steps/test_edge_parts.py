@@ -3,35 +3,13 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from bench import edge
 from bench.edge_steps import equality
-from bench.edge_steps.equality import Unfused
 from stream_scorer.edge.native.image import RESULT
-
-
-def test_each_row_must_be_equal_and_each_digest_the_same() -> None:
-    bits = {"rows": 10, "equal": {"c": 10}}
-    digests = {"boosting": {"stream": "a", "c": "a"}}
-    same = Unfused(digests, 272)
-
-    def failures(document: dict[str, Any], unfused: Unfused, *, fuses: bool = True) -> list[str]:
-        return edge.equality_failures(document, digests, unfused, fuses=fuses)
-
-    assert failures(bits, same) == []
-    assert failures(bits | {"equal": {"c": 9}}, same) == ["c: 9 rows are equal, must be 10"]
-    other = Unfused({"boosting": {"stream": "a", "c": "b"}}, 272)
-    assert failures(bits, other) == [
-        "boosting: c has other results without fused operations in the C library"
-    ]
-    assert failures(bits, Unfused(digests, 0)) == [
-        "0 scores of the other C library are its own, must be at least 1"
-    ]
-    assert failures(bits, Unfused(digests, 0), fuses=False) == []
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,35 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench import edge
 from bench.edge_steps import speed, toolchain
 from bench.edge_steps.equality import image
 from bench.edge_steps.models import BenchModel, rows_of, save, saved
 from stream_scorer.edge.export.golden_rows import cuts_of
 from tests.support.edge.edge_models import ensembles
+
+
+def test_each_row_must_be_equal_and_each_digest_the_same() -> None:
+    bits = {"rows": 10, "equal": {"c": 10}}
+    digests = {"boosting": {"stream": "a", "c": "a"}}
+    unfused_of = edge.equality.Unfused
+    same = unfused_of(digests, 272)
+
+    def failures(
+        document: dict[str, Any], unfused: edge.equality.Unfused, *, fuses: bool = True
+    ) -> list[str]:
+        return edge.equality_failures(document, digests, unfused, fuses=fuses)
+
+    assert failures(bits, same) == []
+    assert failures(bits | {"equal": {"c": 9}}, same) == ["c: 9 rows are equal, must be 10"]
+    other = unfused_of({"boosting": {"stream": "a", "c": "b"}}, 272)
+    assert failures(bits, other) == [
+        "boosting: c has other results without fused operations in the C library"
+    ]
+    assert failures(bits, unfused_of(digests, 0)) == [
+        "0 scores of the other C library are its own, must be at least 1"
+    ]
+    assert failures(bits, unfused_of(digests, 0), fuses=False) == []
 
 
 @pytest.mark.parametrize(
