@@ -14,27 +14,13 @@ from stream_scorer.edge.export.golden_rows import cuts_of
 from tests.support.edge.edge_models import ensembles
 
 
-def test_each_row_must_be_equal_and_each_digest_the_same() -> None:
-    bits = {"rows": 10, "equal": {"c": 10}}
-    digests = {"boosting": {"stream": "a", "c": "a"}}
-    unfused_of = edge.equality.Unfused
-    same = unfused_of(digests, 272)
-
-    def failures(
-        document: dict[str, Any], unfused: edge.equality.Unfused, *, fuses: bool = True
-    ) -> list[str]:
-        return edge.equality_failures(document, digests, unfused, fuses=fuses)
-
-    assert failures(bits, same) == []
-    assert failures(bits | {"equal": {"c": 9}}, same) == ["c: 9 rows are equal, must be 10"]
-    other = unfused_of({"boosting": {"stream": "a", "c": "b"}}, 272)
-    assert failures(bits, other) == [
-        "boosting: c has other results without fused operations in the C library"
-    ]
-    assert failures(bits, unfused_of(digests, 0)) == [
-        "0 scores of the other C library are its own, must be at least 1"
-    ]
-    assert failures(bits, unfused_of(digests, 0), fuses=False) == []
+def test_the_summary_has_all_keys_and_adds_what_is_lost() -> None:
+    keys = ("ns_per_score", "max_to_median", "code_bytes", "table_bytes", "lost", "duplicates")
+    assert edge.summary({}) == dict.fromkeys(keys)
+    assert edge.summary({"offline": {"ended_with": 2}}) == dict.fromkeys(keys)
+    back = {"lost": 1, "duplicates": 2}
+    found = edge.summary({"return_path": back, "offline": back, "toolchain": {"code_bytes": 7}})
+    assert (found["lost"], found["duplicates"], found["code_bytes"]) == (2, 4, 7)
 
 
 @pytest.mark.parametrize(
