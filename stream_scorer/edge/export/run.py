@@ -89,16 +89,16 @@ def export_parts(bundle: Bundle, plan: Plan, *, equal: bool = True) -> ExportPar
         raise EdgeError(
             f"{label}: an ONNX model, which has no tables", "export a model of another library"
         )
-    if equal and not ENGINES[manifest.engine].own_exponential:
-        raise EdgeError(
-            f"{label}: is of engine {manifest.engine}, whose probabilities depend on the machine",
-            f"stream-scorer models upgrade {manifest.label} --engine 3 --version NEW",
-        )
     model = bundle.model(plan)
     if model.features.by_terminal:
         raise EdgeError(
             f"{label}: has features of terminals, whose history a device does not have",
             "export a version that does not have such features",
+        )
+    if equal and not ENGINES[manifest.engine].own_exponential:
+        raise EdgeError(
+            f"{label}: is of engine {manifest.engine}, whose probabilities depend on the machine",
+            f"stream-scorer models upgrade {manifest.label} --engine 3 --version NEW",
         )
     policy = policy_image(plan, model.thresholds, model.on_model_error)
     table = read_policy(plan.policy, plan.exponent, plan.extras) if plan.policy else None
