@@ -11,12 +11,13 @@ from pathlib import Path
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.policy_table import read_policy
 from stream_scorer.core.features.engines import ENGINES
-from stream_scorer.edge.export.documents import EXPORT, SIGNATURE, export_json, signature_json
+from stream_scorer.edge.export.documents import export_json, signature_json
 from stream_scorer.edge.export.golden_rows import expected_rows
 from stream_scorer.edge.export.order import ExportOrder, ExportParts, ExportReport
 from stream_scorer.edge.export.policy_image import policy_image
 from stream_scorer.edge.export.table_image import image_of
 from stream_scorer.edge.export.targets import DIFFERENCES, MODULE, TARGETS
+from stream_scorer.edge.files.export_folder import EXPORT, SIGNATURE
 from stream_scorer.errors import EdgeError, SettingsError
 from stream_scorer.models.bundles import golden
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, needed_files
@@ -88,16 +89,16 @@ def export_parts(bundle: Bundle, plan: Plan, *, equal: bool = True) -> ExportPar
         raise EdgeError(
             f"{label}: an ONNX model, which has no tables", "export a model of another library"
         )
-    if equal and not ENGINES[manifest.engine].own_exponential:
-        raise EdgeError(
-            f"{label}: is of engine {manifest.engine}, whose probabilities depend on the machine",
-            f"stream-scorer models upgrade {manifest.label} --engine 3 --version NEW",
-        )
     model = bundle.model(plan)
     if model.features.by_terminal:
         raise EdgeError(
             f"{label}: has features of terminals, whose history a device does not have",
             "export a version that does not have such features",
+        )
+    if equal and not ENGINES[manifest.engine].own_exponential:
+        raise EdgeError(
+            f"{label}: is of engine {manifest.engine}, whose probabilities depend on the machine",
+            f"stream-scorer models upgrade {manifest.label} --engine 3 --version NEW",
         )
     policy = policy_image(plan, model.thresholds, model.on_model_error)
     table = read_policy(plan.policy, plan.exponent, plan.extras) if plan.policy else None
