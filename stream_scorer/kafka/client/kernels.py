@@ -66,8 +66,8 @@ def measure(messages):
 @allocating
 def take(
     messages, value_data, value_offsets, value_null, key_data, key_offsets, key_null,
-    partition, offset, timestamp, appended, traced, scratch, budget, timestamp_of, headers_of,
-    count_of, destroy,
+    partition, offset, timestamp, appended, traced, headless, scratch, budget, timestamp_of,
+    headers_of, count_of, destroy,
 ):  # fmt: skip
     """Copy messages without errors into columns and free those without headers to read.
 
@@ -75,7 +75,8 @@ def take(
     read once the messages before it had ``budget`` headers in total.
 
     Returns (null values, null keys, messages with headers); ``traced`` marks those with headers,
-    and ``appended`` those whose timestamp is the broker's.
+    ``headless`` those of which they are not read, and ``appended`` those whose timestamp is the
+    broker's.
     """
     null_values = null_keys = with_headers = np.int64(0)
     value_at = key_at = np.int64(0)
@@ -102,6 +103,7 @@ def take(
         offset[row] = load_word(message + _OFFSET)
         timestamp[row] = call_word(timestamp_of, message, answer)
         appended[row] = load_half(answer) == _LOG_APPEND_TIME
+        headless[row] = budget <= 0
         found = budget > 0 and call_half(headers_of, message, answer) == 0
         if found:
             budget -= call_new(count_of, load_word(answer))
@@ -113,10 +115,11 @@ def take(
 
 
 @allocating
-def measure_headers(messages, counts, scratch, headers_of, header_of, length_of):
+def measure_headers(messages, counts, headless, scratch, headers_of, header_of, length_of):
     """Count the headers to read of each message, within the limits of a record and of a poll.
 
-    ``scratch`` is int64[HEADER_WORDS]. Counting of a record stops at the first header over a limit.
+    ``scratch`` is int64[HEADER_WORDS]. Counting of a record stops at the first header over a limit;
+    ``headless`` marks those for which it is the poll's.
 
     Returns (headers, bytes of all names, bytes of all values).
     """
@@ -124,6 +127,7 @@ def measure_headers(messages, counts, scratch, headers_of, header_of, length_of)
     answer = scratch.ctypes.data
     for row in range(len(messages)):
         counts[row] = used = np.int64(0)
+        headless[row] = False
         if call_half(headers_of, messages[row], answer) != 0:
             continue
         while (
@@ -135,10 +139,8 @@ def measure_headers(messages, counts, scratch, headers_of, header_of, length_of)
             name = call_new(length_of, scratch[1])
             text = scratch[3] if scratch[2] else 0
             used += name + text
-            if (
-                used > HEADER_BYTES_MOST
-                or name_bytes + text_bytes + name + text > BATCH_HEADER_BYTES_MOST
-            ):
+            headless[row] = name_bytes + text_bytes + name + text > BATCH_HEADER_BYTES_MOST
+            if used > HEADER_BYTES_MOST or headless[row]:
                 break
             name_bytes += name
             text_bytes += text
@@ -256,10 +258,11 @@ def compile_all() -> None:
     text = types.Array(types.uint8, 1, "C", readonly=True)
     measure.compile((words,))
     take.compile(
-        (words, data, words, nulls, data, words, nulls, numbers, words, words, nulls, nulls, words)
+        (words, data, words, nulls, data, words, nulls, numbers, words, words)
+        + (nulls, nulls, nulls, words)
         + 5 * (address,)
     )
-    measure_headers.compile((words, words, words) + 3 * (address,))
+    measure_headers.compile((words, words, nulls, words) + 3 * (address,))
     take_headers.compile((words, words, data, words, data, words, nulls, words) + 4 * (address,))
     for values, keys in ((data, data), (text, data), (text, text)):
         fill.compile((rows, values, words, nulls, keys, words, nulls, numbers))
