@@ -141,8 +141,8 @@ class RawRecords:
             null; None when none is.
         appended: bool[n], records whose timestamp the broker gave them when it appended them
             (``LogAppendTime``), so that no producer chose it; None when none is.
-        headless: bool[n], records without some of their headers, because the records before them
-            in the poll had so many; read again, they have them. None when none is.
+        headless: bool[n], records without some of their headers, because those of the records
+            before them in the poll were so large; read again, they have them. None when none is.
     """
 
     values: BytesColumn

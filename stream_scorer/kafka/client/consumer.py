@@ -227,8 +227,8 @@ class ColumnConsumer:
         """Wait for a record, and then for more.
 
         Of each record, at most the first 128 headers of at most 64 KiB are read. They are not read
-        at all once the poll's earlier records had ``headers_per_poll`` headers, or once 32 MiB of
-        headers were read; :attr:`RawRecords.headless` marks these records.
+        at all once the poll's earlier records had ``headers_per_poll`` headers. Once 32 MiB were
+        read, the others are left out; :attr:`RawRecords.headless` marks their records.
 
         Args:
             maximum: Maximum number of records.
@@ -289,11 +289,11 @@ class ColumnConsumer:
         value_null, key_null = np.empty(n, np.bool_), np.empty(n, np.bool_)
         partition, traced = np.empty(n, np.int32), np.empty(n, np.bool_)
         offset, timestamp = np.empty(n, np.int64), np.empty(n, np.int64)
-        appended, headless = np.empty((2, n), np.bool_)
+        appended, headless = np.zeros((2, n), np.bool_)
         null_values, null_keys, with_headers = kernels.take(
             messages, values, value_offsets, value_null, keys, key_offsets, key_null,
-            partition, offset, timestamp, appended, traced, headless, self._scratch,
-            self._headers_per_poll, *self._functions,
+            partition, offset, timestamp, appended, traced, self._scratch, self._headers_per_poll,
+            *self._functions,
         )  # fmt: skip
         headers = self._headers(messages, traced, headless) if with_headers else None
         return RawRecords(

@@ -66,8 +66,8 @@ def measure(messages):
 @allocating
 def take(
     messages, value_data, value_offsets, value_null, key_data, key_offsets, key_null,
-    partition, offset, timestamp, appended, traced, headless, scratch, budget, timestamp_of,
-    headers_of, count_of, destroy,
+    partition, offset, timestamp, appended, traced, scratch, budget, timestamp_of, headers_of,
+    count_of, destroy,
 ):  # fmt: skip
     """Copy messages without errors into columns and free those without headers to read.
 
@@ -75,8 +75,7 @@ def take(
     read once the messages before it had ``budget`` headers in total.
 
     Returns (null values, null keys, messages with headers); ``traced`` marks those with headers,
-    ``headless`` those of which they are not read, and ``appended`` those whose timestamp is the
-    broker's.
+    and ``appended`` those whose timestamp is the broker's.
     """
     null_values = null_keys = with_headers = np.int64(0)
     value_at = key_at = np.int64(0)
@@ -103,7 +102,6 @@ def take(
         offset[row] = load_word(message + _OFFSET)
         timestamp[row] = call_word(timestamp_of, message, answer)
         appended[row] = load_half(answer) == _LOG_APPEND_TIME
-        headless[row] = budget <= 0
         found = budget > 0 and call_half(headers_of, message, answer) == 0
         if found:
             budget -= call_new(count_of, load_word(answer))
@@ -258,8 +256,7 @@ def compile_all() -> None:
     text = types.Array(types.uint8, 1, "C", readonly=True)
     measure.compile((words,))
     take.compile(
-        (words, data, words, nulls, data, words, nulls, numbers, words, words)
-        + (nulls, nulls, nulls, words)
+        (words, data, words, nulls, data, words, nulls, numbers, words, words, nulls, nulls, words)
         + 5 * (address,)
     )
     measure_headers.compile((words, words, nulls, words) + 3 * (address,))

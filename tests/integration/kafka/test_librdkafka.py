@@ -120,9 +120,8 @@ def test_of_many_headers_the_first_are_read(settings: Kafka) -> None:
             found = [len(each or ()) for each in records.headers or [None] * len(records)]
             whole = [*[128] * 20, 1][len(counts) :][: len(found)]
             assert found == whole[:3] + [0] * len(whole[3:])
-            left = [False] * 3 + [True] * len(whole[3:])
-            assert (records.headless is not None) == any(left[: len(found)])
-            assert records.headless is None or records.headless.tolist() == left[: len(found)]
+            # Read again, they would cost as much again.
+            assert records.headless is None
             counts += found
     consumer.close()
 
