@@ -36,7 +36,6 @@ from stream_scorer.edge.claims.contract import EdgeRow
 from stream_scorer.edge.claims.headers import claimed
 from stream_scorer.edge.claims.verify import verified
 from stream_scorer.kafka.topics.create_topics import create_topics
-from stream_scorer.ports import Headers
 from stream_scorer.scoring.edge_rows import EdgeJudge
 from stream_scorer.serving.edge.upload_body import uploaded
 from stream_scorer.settings import Kafka
@@ -136,7 +135,7 @@ def plain_ns(count: int, headers: int) -> float:
         headers: Headers of each.
     """
     raw = records_of([(b"key", b"")] * count)
-    told: list[Headers] = [[(f"header-{n}", b"") for n in range(headers)] for _ in range(count)]
+    told = [[(f"header-{n}", b"") for n in range(headers)] for _ in range(count)]
     raw = replace(raw, headers=told if headers else None)
     judge, times = EdgeJudge(), []
     for _ in range(21):
