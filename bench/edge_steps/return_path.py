@@ -30,7 +30,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from bench.harness.script import Gate, Number, Script, missed, table
+from bench.harness.script import Number, Script, missed, table
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.edge.claims.contract import EdgeRow
 from stream_scorer.edge.claims.headers import claimed
@@ -158,36 +158,46 @@ def verified_rate(device: MadeDevice, rows: Sequence[EdgeRow]) -> float:
     return round(len(rows) / seconds)
 
 
-def main() -> int:
-    """Run it."""
-    script = Script(
-        __doc__, "fewer rows", rows=Number(20_000, 4_000, "rows of the device"),
-    )  # fmt: skip
+def measure_return(count: int) -> dict[str, Any]:
+    """Return the report for as many rows of each device."""
     device = MadeDevice("till-1")
-    rows = rows_of(device, script.options.rows)
+    rows = rows_of(device, count)
     found: dict[str, Any] = {
-        "rows": len(rows), "verified_per_second": verified_rate(device, rows),
+        "rows": count, "verified_per_second": verified_rate(device, rows),
         "plain_ns": {str(headers): plain_ns(_BATCH, headers) for headers in (0, 1, 5)},
     }  # fmt: skip
     with tempfile.TemporaryDirectory("-bench") as folder, DevKafka(1, Path(folder)) as broker:
         kafka = Kafka(bootstrap=broker.bootstrap)
         create_topics(kafka, replication=1)
         found |= drained(kafka, device, rows)
-        with_kills = killed(kafka, len(rows), checked=True)
-        unchecked = killed(kafka, len(rows), checked=False)
+        with_kills = killed(kafka, count, checked=True)
+        unchecked = killed(kafka, count, checked=False)
     for name in ("lost", "duplicates"):
         found[name] += with_kills[name]
     found["killed"] = with_kills["killed"]
     found["duplicates_without_check"] = unchecked["duplicates"]
-    gates: list[Gate] = [
+    return found
+
+
+def return_failures(found: dict[str, Any]) -> list[str]:
+    """Return one line for each promise that is missed."""
+    return missed(
         ("{} rows lost", found["lost"], "==", 0),
         ("{} duplicates", found["duplicates"], "==", 0),
         ("{} gateways killed after a commit", found["killed"].get("committed", 0), ">=", 1),
         ("{} duplicates without the check", found["duplicates_without_check"], ">=", 1),
         ("{} rows drained per second", found["drained_per_second"], ">=", LEAST_DRAINED),
-    ]
+    )
+
+
+def main() -> int:
+    """Run it."""
+    script = Script(
+        __doc__, "fewer rows", rows=Number(20_000, 4_000, "rows of each device"),
+    )  # fmt: skip
+    found = measure_return(script.options.rows)
     shown = table("The way back", "", "value", rows=found.items())
-    return script.conclude(found, missed(*gates), shown)
+    return script.conclude(found | {"seconds": script.seconds}, return_failures(found), shown)
 
 
 if __name__ == "__main__":
