@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from bench.harness.script import Gate, Script, missed
+from bench.harness.script import Script, missed
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.kafka.topics.create_topics import create_topics
 from stream_scorer.settings import Kafka
@@ -26,7 +26,6 @@ from tests.support.device.offline import failures, offline_run
 DEVICES: Final = 4
 DECISIONS: Final = 10_000
 QUICK: Final = 800
-LEAST_DRAINED: Final = 5_000
 
 
 def main() -> int:
@@ -39,11 +38,7 @@ def main() -> int:
             create_topics(kafka, replication=1)
             found = offline_run(kafka, place, DEVICES, each)
     failed = failures(found)
-    gates: list[Gate] = [("{} processes were killed", found["killed"], "==", 5 + DEVICES)]
-    if not script.quick:
-        # All devices together; the last upload of a few rows would take most of the time.
-        gates.append(("{} rows drained a second", found["drained_per_second"], ">=", LEAST_DRAINED))
-    failed += missed(*gates)
+    failed += missed(("{} processes were killed", found["killed"], "==", 5 + DEVICES))
     return script.conclude(found | {"seconds": script.seconds}, failed)
 
 
