@@ -248,7 +248,7 @@ def test_records_without_their_headers_are_read_again() -> None:
     ]  # fmt: skip
 
 
-def test_a_partition_of_which_no_record_has_its_headers_is_left_for_later() -> None:
+def test_a_partition_without_any_headers_is_left_for_later() -> None:
     device = MadeDevice()
     made = work(judge=EdgeJudge(Allowed({device.name: device.allowed()})))
     with pytest.raises(Deferred) as caught:
