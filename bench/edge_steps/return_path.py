@@ -53,8 +53,7 @@ from tests.support.way_back.gateways import EdgeGateway, upload_with_kills
 AT_ONCE: Final = 1_000
 LEAST_DRAINED: Final = 5_000
 _BATCH: Final = 25_000
-_KILLS: Final = 1
-"""Seed of the kills."""
+_SEED: Final = 1
 _VALUE: Final = bytes(150)
 _FEATURES: Final = 21
 _BYTES: Final = ("key", "value", "decision", "previous", "signature")
@@ -118,9 +117,7 @@ def killed(kafka: Kafka, count: int, *, checked: bool) -> dict[str, Any]:
             stack.callback(gateway.close)
             return gateway
 
-        steps = upload_with_kills(
-            kafka, opened, device.name, rows, AT_ONCE, _KILLS, checked=checked
-        )
+        steps = upload_with_kills(kafka, opened, device.name, rows, AT_ONCE, _SEED, checked=checked)
     delivery = Delivery.of(rows_in(kafka, kafka.topics.transactions), device.name, count)
     return {"killed": dict(Counter(steps))} | {
         "lost": delivery.lost, "duplicates": delivery.duplicates,

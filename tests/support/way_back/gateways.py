@@ -1,6 +1,7 @@
 """Gateways that publish devices' rows, and are killed at their steps."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -12,7 +13,9 @@ from stream_scorer.registry.sources import FileRegistry
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Settings
 
 FILES = FileRegistry(SCHEMAS_DIRECTORY)
-_CHANCE = 0.25
+_KILLS_MOST = 8
+_EACH = 3
+"""A gateway is killed whenever a step is over for so many more times."""
 
 
 class Killed(BaseException):
@@ -56,7 +59,7 @@ def upload_with_kills(
         device: The device.
         rows: Its rows, from the first one on.
         at_once: Maximum rows of an upload.
-        seed: Of the gateways' fate.
+        seed: Of the uploads' sizes, and of the gateways that they go to.
         checked: Whether gateways skip what is published.
 
     Returns:
@@ -64,9 +67,11 @@ def upload_with_kills(
     """
     chance = random.Random(seed)  # noqa: S311 a test's choice, not a secret
     kills: list[str] = []
+    passed: Counter[str] = Counter()
 
     def fails(step: str) -> None:
-        if len(kills) < 8 and chance.random() < _CHANCE:
+        passed[step] += 1
+        if len(kills) < _KILLS_MOST and passed[step] % _EACH == 0:
             kills.append(step)
             raise Killed(step)
 
