@@ -128,10 +128,11 @@ def test_no_amount_of_rows_hides_who_decided_them(operator: Operator, tmp_path: 
     device, forger = MadeDevice("till-1"), MadeDevice("till-2")
     operator.register(device)
     size = 16_000
-    count = BATCH_HEADER_BYTES_MOST // size + 400
-    forged = of_device(operator, forger, records[:count], features=bytes(size))
+    count = BATCH_HEADER_BYTES_MOST // size + 1_400
+    forged = of_device(operator, forger, (2 * records)[:count], features=bytes(size))
+    assert len(forged) == count
     publish(operator, forger, forged)
-    publish(operator, device, of_device(operator, device, records[count : count + 300]))
+    publish(operator, device, of_device(operator, device, records[:300]))
     variables = operator.variables(scorer={"edge": "accept"})
     with ScorerProcess(
         kafka, tmp_path / "log", "--from", "earliest", variables=variables
