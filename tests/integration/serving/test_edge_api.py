@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.edge.claims.contract import EdgeRow
 from stream_scorer.settings import Kafka
-from tests.support.edge.devices import MadeDevice
+from tests.support.edge.devices import MadeDevice, decision_of
 from tests.support.edge.operators import Operator
 from tests.support.edge.published import Delivery, rows_in
 from tests.support.faults.process import wait_until
@@ -124,7 +124,8 @@ def test_each_refused_upload_publishes_nothing_and_is_counted(
         assert (answer["published"], answer["repeated"]) == (0, 3)
         assert answer["progress"]["sequence"] == 6
         copy = MadeDevice(device.name, device.key, 5, rows[5].previous)
-        assert server.upload(copy.rows(2)).kind == "edge-fork"
+        forked = [copy.row(b"other", decision_of("other")), *copy.rows(1)]
+        assert server.upload(forked).kind == "edge-fork"
         assert server.upload(rows[7:]).kind == "edge-gap"
         # A client for another device, and one that nobody has registered.
         assert server.upload(its, device="till-2").kind == "edge-device"
