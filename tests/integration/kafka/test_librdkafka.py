@@ -150,7 +150,7 @@ def test_headers_that_a_poll_leaves_out_are_read_later(settings: Kafka) -> None:
         polls.append(whole)
         for headers in records.headers[:whole]:
             ((_, value),) = headers or ()
-            found.append(int(value or b""))
+            found.append(int((value or b"")[-6:]))
     consumer.close()
     assert found == list(range(count))
     assert polls == [559, 141]
