@@ -9,12 +9,12 @@ the kills show nothing. Every row is counted in the topic.
 
 - ``drained_per_second``: rows from the JSON of an upload to its commit.
 - ``repeated_per_second``: rows of uploads that were published already.
-- ``verified_per_second``: rows from their headers to the accepted decision, one core.
+- ``verified_per_second``: rows from their headers to the accepted decision, in a second of a core.
 - ``lost``, ``duplicates``: of the rows in the topic, of the first two devices.
 - ``killed``: where gateways were killed.
 - ``duplicates_without_check``: of the third device.
 - ``plain_ns``: what a scorer pays for a record without headers, with one header, and with five,
-  none of them a device's, to find out that the batch has no row of a device.
+  none of them a device's, to find out that the batch has no row of a device; time of a core.
 """
 
 import base64
@@ -136,9 +136,9 @@ def plain_ns(count: int, headers: int) -> float:
     raw = replace(raw, headers=told if headers else None)
     judge, times = EdgeJudge(), []
     for _ in range(21):
-        began = time.perf_counter_ns()
+        began = time.thread_time_ns()
         judge(raw)
-        times.append(time.perf_counter_ns() - began)
+        times.append(time.thread_time_ns() - began)
     return round(statistics.median(times) / count, 2)
 
 
@@ -147,9 +147,9 @@ def verified_rate(device: MadeDevice, rows: Sequence[EdgeRow]) -> float:
     releases = {LABEL: replace(RELEASE, features=_FEATURES)}
     allowed = Allowed({device.name: device.allowed()}, releases)
     raw = records_of([(device.name, row) for row in rows])
-    began = time.perf_counter()
+    began = time.thread_time()
     claims, refused = verified(claimed(raw)[0], allowed)
-    seconds = time.perf_counter() - began
+    seconds = time.thread_time() - began
     if refused or len(claims) != len(rows):
         raise ValueError(f"{len(refused)} rows were refused: {next(iter(refused.values()))}")
     return round(len(rows) / seconds)
