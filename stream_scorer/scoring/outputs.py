@@ -39,7 +39,7 @@ a device's row.
 """
 TRACE_BYTES_MAX: Final = 8_192
 """Maximum bytes of the copied headers of one decision, names included; the limit of W3C Baggage.
-Those that name a device's row are small, and do not count.
+Those that name a device's row are small, and are copied in any case.
 """
 
 
@@ -273,8 +273,12 @@ def _kept(headers: Headers, copied: frozenset[str]) -> list[tuple[str, bytes | N
     kept: list[tuple[str, bytes | None]] = []
     left = TRACE_BYTES_MAX
     for name, value in headers or ():
-        size = 0 if name in _DEVICE else len(name) + len(value or b"")
-        if name.lower() in copied and size <= left:
+        if name.lower() not in copied:
+            continue
+        size = len(name) + len(value or b"")
+        if size <= left:
             kept.append((name, value))
             left -= size
+        elif name in _DEVICE:
+            kept.append((name, value))
     return kept
