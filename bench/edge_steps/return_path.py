@@ -131,9 +131,11 @@ def plain_ns(count: int, headers: int) -> float:
         count: Records of a batch.
         headers: Headers of each.
     """
-    raw = records_of([(b"key", b"")] * count)
-    told = [[(f"header-{n}", b"") for n in range(headers)] for _ in range(count)]
-    raw = replace(raw, headers=told if headers else None)
+    raw = records_of(
+        [(b"key", b"")] * count,
+        {row: [(f"header-{n}", b"") for n in range(headers)] for row in range(count)},
+    )
+    raw = raw if headers else replace(raw, headers=None)
     judge, times = EdgeJudge(), []
     for _ in range(21):
         began = time.thread_time_ns()
