@@ -24,8 +24,9 @@ from stream_scorer.registry.sources import reader_schema
 from stream_scorer.settings import Kafka
 from tests.support.edge.devices import MadeDevice
 from tests.support.edge.operators import Operator, decision_by
+from tests.support.edge.published import Delivery, rows_in
 from tests.support.faults.process import ScorerProcess, wait_until
-from tests.support.faults.reference_run import Record, transactions
+from tests.support.faults.reference_run import Record, feed, transactions
 from tests.support.way_back.records import (
     OUTCOMES,
     count_of,
@@ -200,3 +201,39 @@ def test_each_attack_is_refused_and_counted_for_what_it_is(
         assert decision["arm"] == "edge"
     report = edge_report(operator.settings, 0, 2**53)
     assert (report["events"], report["refused"]) == (GOOD, dict(sorted(attacks.wanted.items())))
+
+
+def test_a_copied_record_is_a_duplicate_or_is_counted(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    kafka = kafka_topics(kafka_settings())
+    operator, device = Operator(kafka, Ed25519PrivateKey.generate()), MadeDevice("till-1")
+    operator.register(device)
+    good = [record for record in transactions() if not record.bad][:600]
+    rows = of_device(operator, device, good[1:600:2])
+    feed(kafka, tuple(good[:600:2]))
+    sent = [(row, headers_of(device.name, row)) for row in rows]
+    produce(kafka, [*sent, *sent])
+    topics, total = kafka.topics, 300 + 2 * len(sent)
+    variables = operator.variables(scorer={"edge": "accept"})
+    with ScorerProcess(
+        kafka, tmp_path / "log", "--from", "earliest", variables=variables
+    ) as scorer:
+        wait_until(
+            lambda: count_of(kafka, topics.decisions, topics.dead_letters) >= total,
+            lambda: scorer.said,
+        )
+        scorer.stop(30)
+    letters = Counter(parse(m).reason for m in read_all(kafka, topics.dead_letters))
+    delivery = Delivery.of(rows_in(kafka, topics.decisions), device.name, len(rows))
+    assert set(letters) == {"DUPLICATE"}
+    assert delivery == Delivery(0, len(rows) - letters["DUPLICATE"])
+    # Late rows are in no history, so their copies are decided again, as before; they are counted.
+    assert delivery.duplicates > 0
+    outcomes: dict[bytes, set[str]] = {}
+    for decision, headers in decoded(kafka, topics.decisions, DECISION):
+        if EDGE_SEQUENCE in headers:
+            outcomes.setdefault(headers[EDGE_SEQUENCE], set()).add(decision["decision"])
+    assert {len(each) for each in outcomes.values()} == {1}
+    report = edge_report(operator.settings, 0, 2**53)
+    assert (report["events"], report["repeated"]) == (len(rows), delivery.duplicates)
