@@ -141,6 +141,8 @@ class RawRecords:
             null; None when none is.
         appended: bool[n], records whose timestamp the broker gave them when it appended them
             (``LogAppendTime``), so that no producer chose it; None when none is.
+        headless: bool[n], records without some of their headers, because those of the records
+            before them in the poll were so large; read again, they have them. None when none is.
     """
 
     values: BytesColumn
@@ -151,6 +153,7 @@ class RawRecords:
     timestamp: Int64
     unreadable: NDArray[np.bool_] | None = None
     appended: NDArray[np.bool_] | None = None
+    headless: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -170,6 +173,7 @@ class RawRecords:
             self.timestamp[rows],
             None if self.unreadable is None else self.unreadable[rows],
             None if self.appended is None else self.appended[rows],
+            None if self.headless is None else self.headless[rows],
         )
 
     def between(self, first: int, end: int) -> Self:
@@ -181,6 +185,7 @@ class RawRecords:
             self.partition[span], self.offset[span], self.timestamp[span],
             None if self.unreadable is None else self.unreadable[span],
             None if self.appended is None else self.appended[span],
+            None if self.headless is None else self.headless[span],
         )  # fmt: skip
 
     def of_partition(self, number: int) -> Self:
@@ -210,6 +215,7 @@ class RawRecords:
             np.concatenate([piece.timestamp for piece in pieces]),
             _marks([(len(piece), piece.unreadable) for piece in pieces]),
             _marks([(len(piece), piece.appended) for piece in pieces]),
+            _marks([(len(piece), piece.headless) for piece in pieces]),
         )
 
     def next_offsets(self) -> dict[int, int]:

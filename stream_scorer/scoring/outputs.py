@@ -38,7 +38,9 @@ _COPIED: Final = TRACE_HEADERS | {CLIENT_HEADER, BODY_HEADER} | _DEVICE
 a device's row.
 """
 TRACE_BYTES_MAX: Final = 8_192
-"""Maximum bytes of the copied headers of one decision, names included; the limit of W3C Baggage."""
+"""Maximum bytes of the copied headers of one decision, names included; the limit of W3C Baggage.
+Those that name a device's row are small, and are copied in any case.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,13 +268,17 @@ def _headers(
 def _kept(headers: Headers, copied: frozenset[str]) -> list[tuple[str, bytes | None]]:
     """Return a record's copied headers, without those that exceed what is left of the limit.
 
-    Those of a device come first: they are small, and no other header may displace them.
+    No other header can displace those of a device.
     """
     kept: list[tuple[str, bytes | None]] = []
     left = TRACE_BYTES_MAX
-    for name, value in sorted(headers or (), key=lambda each: each[0] not in _DEVICE):
+    for name, value in headers or ():
+        if name.lower() not in copied:
+            continue
         size = len(name) + len(value or b"")
-        if name.lower() in copied and size <= left:
+        if size <= left:
             kept.append((name, value))
             left -= size
+        elif name in _DEVICE:
+            kept.append((name, value))
     return kept

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.core.decision.decide import ModelFailure
 from stream_scorer.core.decision.decide_batch import decide_batch
-from stream_scorer.core.events.batch import EventBatch, RejectReason
+from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.core.summaries.summaries import flag_counts, outcome_counts
 from stream_scorer.errors import RegistryUnavailableError
 from stream_scorer.kafka.loop.work_interface import NO_ROWS, Deferred, Result, Stages
@@ -20,6 +20,7 @@ from stream_scorer.kafka.topics.key_sample import KeySample
 from stream_scorer.ports import Outgoing, Paused, RawRecords
 from stream_scorer.rollout.log.activation import BatchPlan
 from stream_scorer.rollout.log.ready_versions import Versions
+from stream_scorer.scoring.batch_parts import NotYet, headless_from, records_before, see_rows
 from stream_scorer.scoring.batch_reading import BatchReading
 from stream_scorer.scoring.edge_rows import EdgeJudge, judged_rows
 from stream_scorer.scoring.held_partitions import HeldPartitions
@@ -34,7 +35,6 @@ from stream_scorer.telemetry import (
     RevisionActivated,
     RevisionRefused,
 )
-from stream_scorer.terminals.follower import TerminalFollower
 
 Int64 = NDArray[np.int64]
 
@@ -45,14 +45,6 @@ _TURN_SECONDS: Final = 0.05
 """How long a batch waits for rows of terminals before it is read again, seconds: a moment if other
 partitions may be decided meanwhile.
 """
-
-
-class _NotYet(Exception):  # noqa: N818 handled here
-    """Some partitions must wait for rows of terminals; by partition, from which offset on."""
-
-    def __init__(self, first: Mapping[int, int]) -> None:
-        super().__init__(f"partitions wait from {first} on")
-        self.first = first
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +129,11 @@ class ScoringWork:
     def compute(
         self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
     ) -> Result[Scoring]:
-        """Decide a batch; partitions that must wait for rows of terminals are left for later.
+        """Decide a batch, as much of it as can be decided now.
 
-        So a partition that is far ahead of another one does not delay it. That one may be what the
-        profiler waits for.
+        Partitions that must wait for rows of terminals are left for later. So a partition that is
+        far ahead of another one does not delay it. That one may be what the profiler waits for.
+        Records whose headers were left out are read again: a device may have decided them.
 
         Args:
             raw: The batch.
@@ -153,18 +146,19 @@ class ScoringWork:
             Paused: The registry is unavailable, a revision is not ready, or the model fails for too
                 many rows.
         """
+        if headless := headless_from(raw):
+            whole, rejected = records_before(raw, quarantined, headless)
+            if not len(whole):
+                raise Deferred("headers of records", frozenset(headless))
+            result = self.compute(whole, stages, rejected)
+            return replace(result, ends=result.ends or whole.next_offsets())
         try:
             return self._decided(raw, stages, quarantined, waits=True)
-        except _NotYet as error:
+        except NotYet as error:
             first = error.first
-        limit = np.full(int(raw.partition.max()) + 1, np.iinfo(np.int64).max)
-        limit[list(first)] = list(first.values())
-        taken = raw.offset < limit[raw.partition]
-        if not taken.any():
+        part, rejected = records_before(raw, quarantined, first)
+        if not len(part):
             self._wait(frozenset(first))
-        number = np.cumsum(taken) - 1
-        rejected = {int(number[row]): why for row, why in quarantined.items() if taken[row]}
-        part = raw.where(taken)
         result = self._decided(part, stages, rejected, waits=False)
         return replace(result, ends=part.next_offsets())
 
@@ -191,7 +185,7 @@ class ScoringWork:
             waits: Whether partitions may have to wait for rows of terminals.
 
         Raises:
-            _NotYet: Some must.
+            NotYet: Some must.
             Paused: As for :meth:`compute`.
         """
         fleet = self._versions.fleet
@@ -213,7 +207,7 @@ class ScoringWork:
         try:
             stages.lap("checkpoint")
             if self._held.terminals is not None and len(cut.rows):
-                _see_rows(self._held.terminals, [piece.events for piece in cut.pieces], waits=waits)
+                see_rows(self._held.terminals, [piece.events for piece in cut.pieces], waits=waits)
                 stages.lap("terminals")
             table = None if self._held.terminals is None else self._held.terminals.table
             for piece in cut.pieces:
@@ -329,20 +323,3 @@ class ScoringWork:
         delta = result.delta
         self._held.state.rejections.undo(delta.noted)
         self._take_back(delta.scored, delta.cut, delta.share)
-
-
-def _see_rows(terminals: TerminalFollower, pieces: Sequence[EventBatch], *, waits: bool) -> None:
-    """Read the rows of terminals that events need, as far as they are there.
-
-    Args:
-        terminals: Reads the rows.
-        pieces: The events of a batch.
-        waits: Whether partitions may have to wait for rows.
-
-    Raises:
-        _NotYet: Some must.
-    """
-    if waits and (first := terminals.waiting(pieces)):
-        raise _NotYet(first)
-    for events in pieces:
-        terminals.judge(events)

@@ -65,8 +65,12 @@ def headers_of(device: str, row: EdgeRow) -> list[tuple[str, bytes | None]]:
 
 
 def claiming(headers: Sequence[Headers] | None) -> list[int]:
-    """Return the rows of a batch that have a header of a device, whatever is in it."""
-    if headers is None:
+    """Return the rows of a batch that have a header of a device, whatever is in it.
+
+    A batch without any is recognized by the names of all of its headers: that costs it some 30 ns a
+    header, and nothing where it has no headers at all.
+    """
+    if headers is None or _NAMES.isdisjoint({name for own in headers if own for name, _ in own}):
         return []
     return [
         row

@@ -11,12 +11,11 @@ from stream_scorer.edge.registry.registry import open_edge_registry
 from stream_scorer.edge.upload.progress import ProgressTopic
 from stream_scorer.edge.upload.publisher import producer_maker
 from stream_scorer.errors import SettingsError
-from stream_scorer.kafka.reading.topic_follower import TopicFollower
+from stream_scorer.kafka.reading.topic_follower import RECORDS_WITH_HEADERS, TopicFollower
 from stream_scorer.ports import RawRecords
 from stream_scorer.registry.sources import open_registry
 from stream_scorer.settings import Settings
 
-_RECORDS: Final = 20_000
 _STEP_SECONDS: Final = 0.05
 
 
@@ -67,7 +66,7 @@ def rebuilt_progress(settings: Settings, device: str) -> EdgeProgress:
         follower.mark_end(stable=False)
         found = before
         while follower.left:
-            raw = follower.poll_to_end(_RECORDS, _STEP_SECONDS)
+            raw = follower.poll_to_end(RECORDS_WITH_HEADERS, _STEP_SECONDS)
             if raw is not None:
                 found = _newest(raw, device, allowed, found)
         if found == before:

@@ -20,12 +20,11 @@ from stream_scorer.core.decision.given_rows import EDGE_ARM
 from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.dead_letters.format import DETAIL, REASON, TIMESTAMP
 from stream_scorer.kafka.loop.patient_read import read_patiently
-from stream_scorer.kafka.reading.topic_follower import TopicFollower
+from stream_scorer.kafka.reading.topic_follower import RECORDS_WITH_HEADERS, TopicFollower
 from stream_scorer.ports import EDGE_DEVICE, EDGE_SEQUENCE, Headers, RawRecords
 from stream_scorer.registry.sources import narrowed, open_registry, reader_schema
 from stream_scorer.settings import Settings
 
-_RECORDS: Final = 50_000
 _STEP_SECONDS: Final = 0.05
 _DECISION: Final = (
     "arm", "source_partition", "source_offset", "decision", "flags", "event_time", "decided_at",
@@ -129,7 +128,7 @@ def _records(
     try:
         follower.mark_end(stable=False)
         while follower.left:
-            raw = follower.poll_to_end(_RECORDS, _STEP_SECONDS)
+            raw = follower.poll_to_end(RECORDS_WITH_HEADERS, _STEP_SECONDS)
             if raw is None:
                 continue
             inside = raw.timestamp >= since_ms

@@ -86,7 +86,7 @@ class _Open:
         births: How often the producer had been born when that was read. A producer is born again
             by itself where it takes another process's fencing for its own late request.
         used: When it was used last, seconds, monotonic.
-        users: Calls that use it or wait for it.
+        users: Calls that use it.
     """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -150,13 +150,19 @@ class EdgePublisher:
 
         Raises:
             UploadRefused: They do not follow what is published.
-            UnavailableError: The broker does not answer, or another process took the device over.
-                Whether the rows are published is known at the next call.
+            UnavailableError: The broker does not answer, or another process took the device over,
+                or another call publishes its rows now. Whether the rows are published is known at
+                the next call.
         """
         entry = self._entry(device)
         try:
-            with entry.lock:
+            # One device that uploads many times at once must not take all threads.
+            if not entry.lock.acquire(blocking=False):
+                raise UnavailableError(f"device {device}: another upload of it runs", _AGAIN)
+            try:
                 return self._published(device, entry, rows)
+            finally:
+                entry.lock.release()
         finally:
             with self._lock:
                 entry.users -= 1

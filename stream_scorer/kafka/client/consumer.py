@@ -227,8 +227,8 @@ class ColumnConsumer:
         """Wait for a record, and then for more.
 
         Of each record, at most the first 128 headers of at most 64 KiB are read. They are not read
-        at all once the poll's earlier records had ``headers_per_poll`` headers, or once 32 MiB of
-        headers were read.
+        at all once the poll's earlier records had ``headers_per_poll`` headers. Once 32 MiB were
+        read, the others are left out; :attr:`RawRecords.headless` marks their records.
 
         Args:
             maximum: Maximum number of records.
@@ -289,34 +289,39 @@ class ColumnConsumer:
         value_null, key_null = np.empty(n, np.bool_), np.empty(n, np.bool_)
         partition, traced = np.empty(n, np.int32), np.empty(n, np.bool_)
         offset, timestamp = np.empty(n, np.int64), np.empty(n, np.int64)
-        appended = np.empty(n, np.bool_)
+        appended, headless = np.zeros((2, n), np.bool_)
         null_values, null_keys, with_headers = kernels.take(
             messages, values, value_offsets, value_null, keys, key_offsets, key_null,
             partition, offset, timestamp, appended, traced, self._scratch, self._headers_per_poll,
             *self._functions,
         )  # fmt: skip
+        headers = self._headers(messages, traced, headless) if with_headers else None
         return RawRecords(
             values=BytesColumn(values, value_offsets, value_null if null_values else None),
             keys=BytesColumn(keys, key_offsets, key_null if null_keys else None),
-            headers=self._headers(messages, traced) if with_headers else None,
+            headers=headers,
             partition=partition,
             offset=offset,
             timestamp=timestamp,
             appended=appended if appended.any() else None,
+            headless=headless if headless.any() else None,
         )
 
-    def _headers(self, messages: Int64, traced: NDArray[np.bool_]) -> list[Headers]:
+    def _headers(
+        self, messages: Int64, traced: NDArray[np.bool_], headless: NDArray[np.bool_]
+    ) -> list[Headers]:
         """Read the headers of the messages that have any, and free those messages.
 
         A name ends at its first NUL; bytes that are not UTF-8 become U+FFFD.
         """
         rows = np.flatnonzero(traced)
-        chosen, counts = messages[rows], np.empty(len(rows), np.int64)
+        chosen, counts, lack = messages[rows], np.empty(len(rows), np.int64), headless[rows]
         api, scratch = self._api, self._scratch
         headers_of, header_of = api.address("message_headers"), api.address("header_get_all")
         count, name_bytes, text_bytes = kernels.measure_headers(
-            chosen, counts, scratch, headers_of, header_of, api.length_of
+            chosen, counts, lack, scratch, headers_of, header_of, api.length_of
         )
+        headless[rows] = lack
         names, texts = np.empty(name_bytes, np.uint8), np.empty(text_bytes, np.uint8)
         name_offsets, text_offsets = np.empty(count + 1, np.int64), np.empty(count + 1, np.int64)
         text_null = np.empty(count, np.bool_)

@@ -113,10 +113,11 @@ def take(
 
 
 @allocating
-def measure_headers(messages, counts, scratch, headers_of, header_of, length_of):
+def measure_headers(messages, counts, headless, scratch, headers_of, header_of, length_of):
     """Count the headers to read of each message, within the limits of a record and of a poll.
 
-    ``scratch`` is int64[HEADER_WORDS]. Counting of a record stops at the first header over a limit.
+    ``scratch`` is int64[HEADER_WORDS]. Counting of a record stops at the first header over a limit;
+    ``headless`` marks those for which it is the poll's.
 
     Returns (headers, bytes of all names, bytes of all values).
     """
@@ -124,6 +125,7 @@ def measure_headers(messages, counts, scratch, headers_of, header_of, length_of)
     answer = scratch.ctypes.data
     for row in range(len(messages)):
         counts[row] = used = np.int64(0)
+        headless[row] = False
         if call_half(headers_of, messages[row], answer) != 0:
             continue
         while (
@@ -135,10 +137,8 @@ def measure_headers(messages, counts, scratch, headers_of, header_of, length_of)
             name = call_new(length_of, scratch[1])
             text = scratch[3] if scratch[2] else 0
             used += name + text
-            if (
-                used > HEADER_BYTES_MOST
-                or name_bytes + text_bytes + name + text > BATCH_HEADER_BYTES_MOST
-            ):
+            headless[row] = name_bytes + text_bytes + name + text > BATCH_HEADER_BYTES_MOST
+            if used > HEADER_BYTES_MOST or headless[row]:
                 break
             name_bytes += name
             text_bytes += text
@@ -259,7 +259,7 @@ def compile_all() -> None:
         (words, data, words, nulls, data, words, nulls, numbers, words, words, nulls, nulls, words)
         + 5 * (address,)
     )
-    measure_headers.compile((words, words, words) + 3 * (address,))
+    measure_headers.compile((words, words, nulls, words) + 3 * (address,))
     take_headers.compile((words, words, data, words, data, words, nulls, words) + 4 * (address,))
     for values, keys in ((data, data), (text, data), (text, text)):
         fill.compile((rows, values, words, nulls, keys, words, nulls, numbers))

@@ -1,9 +1,12 @@
 """Reads a complete topic, read-committed and without a group."""
 
+from typing import Final
+
 from confluent_kafka import KafkaError
 
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.client.consumer import ConsumerError
+from stream_scorer.kafka.client.kernels import BATCH_HEADER_BYTES_MOST, HEADER_BYTES_MOST
 from stream_scorer.kafka.reading.read_limit import ReadLimit
 from stream_scorer.kafka.reading.unreadable_batches import PassingConsumer
 from stream_scorer.kafka.topics import client_options
@@ -11,6 +14,9 @@ from stream_scorer.kafka.topics.consumer_errors import refuse_unreadable
 from stream_scorer.kafka.topics.offsets import bounds, offsets_since
 from stream_scorer.ports import RawRecords
 from stream_scorer.settings import Kafka
+
+RECORDS_WITH_HEADERS: Final = BATCH_HEADER_BYTES_MOST // HEADER_BYTES_MOST
+"""Maximum records of a poll that never leaves out headers of some for those of the others."""
 
 
 class TopicFollower:

@@ -2,77 +2,41 @@
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.codec.records.record import RecordCodec
-from stream_scorer.core.events.batch import Outcome
 from stream_scorer.dead_letters.format import parse
-from stream_scorer.edge.claims.contract import EdgeRow
 from stream_scorer.edge.operator.report import edge_report
-from stream_scorer.edge.upload.progress import ProgressTopic
-from stream_scorer.edge.upload.publisher import EdgePublisher, producer_maker
+from stream_scorer.kafka.client.kernels import BATCH_HEADER_BYTES_MOST
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.ports import EDGE_DEVICE, EDGE_SEQUENCE
-from stream_scorer.registry.sources import FileRegistry, reader_schema
-from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka
+from stream_scorer.registry.sources import reader_schema
+from stream_scorer.settings import Kafka
 from tests.support.edge.devices import MadeDevice
-from tests.support.edge.operators import Operator, decision_by
+from tests.support.edge.operators import Operator
 from tests.support.edge.published import Delivery, rows_in
 from tests.support.faults.process import ScorerProcess, wait_until
-from tests.support.faults.reference_run import Record, feed, transaction_codec, transactions
+from tests.support.faults.reference_run import feed, transactions
+from tests.support.way_back.records import (
+    OUTCOMES,
+    count_of,
+    decoded,
+    of_device,
+    publish,
+)
 
 pytestmark = pytest.mark.kafka
 
-FILES = FileRegistry(SCHEMAS_DIRECTORY)
 DECISION = RecordCodec(19, reader_schema("decision.v3"))
 SHADOW = RecordCodec(21, reader_schema("shadow-score.v2"))
-OUTCOMES = (Outcome.APPROVE, Outcome.REVIEW, Outcome.BLOCK)
 
 
 @pytest.fixture
 def operator(kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]) -> Operator:
     return Operator(kafka_topics(kafka_settings()), Ed25519PrivateKey.generate())
-
-
-def publish(operator: Operator, device: MadeDevice, rows: list[EdgeRow]) -> None:
-    """Publish rows as a gateway does, which judges no signature."""
-    progress = ProgressTopic(operator.settings, FILES)
-    with closing(progress), closing(
-        EdgePublisher(
-            operator.kafka.topics.transactions, progress,
-            producer_maker(operator.kafka, lambda _: None),
-        )
-    ) as publisher:  # fmt: skip
-        publisher.publish(device.name, rows)
-
-
-def of_device(
-    operator: Operator, device: MadeDevice, records: list[Record], **changes: Any
-) -> list[EdgeRow]:
-    """Return a device's rows for transactions, with outcomes in turn."""
-    manifest, codec = operator.manifest(), transaction_codec()
-    rows = []
-    for number, record in enumerate(records):
-        id_ = codec.decode(record.value, FILES)["transaction_id"]
-        decision = decision_by(manifest, id_, OUTCOMES[number % 3], **changes)
-        rows.append(device.row(record.value or b"", decision, record.key))
-    return rows
-
-
-def decoded(kafka: Kafka, topic: str, codec: RecordCodec) -> list[tuple[dict[str, Any], Any]]:
-    return [
-        (codec.decode(message.value(), FILES), dict(message.headers() or ()))
-        for message in read_all(kafka, topic)
-    ]
-
-
-def count_of(kafka: Kafka, *topics: str) -> int:
-    return sum(sum(1 for _ in read_all(kafka, topic)) for topic in topics)
 
 
 def test_devices_decisions_are_published_once(operator: Operator, tmp_path: Path) -> None:
@@ -81,8 +45,9 @@ def test_devices_decisions_are_published_once(operator: Operator, tmp_path: Path
     device, forger, gone = MadeDevice("till-1"), MadeDevice("till-2"), MadeDevice("till-3")
     operator.register(device, gone)
     mine = of_device(operator, device, good[1:600:2])
-    publish(operator, device, mine)
+    # The stream is days further when the device is back, so most of its rows are late.
     feed(kafka, tuple(good[:600:2]))
+    publish(operator, device, mine)
     # Nobody has registered it; and one that was revoked after its second row.
     publish(operator, forger, of_device(operator, forger, good[1:6:2]))
     with operator.writer() as writer:
@@ -132,6 +97,7 @@ def test_devices_decisions_are_published_once(operator: Operator, tmp_path: Path
     assert {k: v["events"] for k, v in report["differed"].items()} == dict(differed)
     assert report["agreed"] == 302 - differed.total()
     assert report["late"] == sum("late" in d["flags"] for d, _ in edge)
+    assert report["late"] > 100
     only = edge_report(operator.settings, 0, 2**53, "till-3")
     assert (only["events"], only["refused"]) == (2, {"revoked": 2})
 
@@ -154,3 +120,31 @@ def test_a_scorer_that_does_not_accept_devices_refuses_all(
     letters = [parse(message) for message in read_all(kafka, topics.dead_letters)]
     assert [(each.reason, each.detail) for each in letters] == [("EDGE", "not accepted")] * 5
     assert count_of(kafka, topics.decisions) == 15
+
+
+def test_no_amount_of_rows_hides_who_decided_them(operator: Operator, tmp_path: Path) -> None:
+    # Their headers are more than a poll reads. Those of the last rows must be read later: without
+    # them, a row that nobody may send would be a transaction like any other.
+    kafka, topics = operator.kafka, operator.kafka.topics
+    records = [record for record in transactions() if not record.bad]
+    device, forger = MadeDevice("till-1"), MadeDevice("till-2")
+    operator.register(device)
+    size = 16_000
+    count = BATCH_HEADER_BYTES_MOST // size + 1_400
+    forged = of_device(operator, forger, (2 * records)[:count], features=bytes(size))
+    assert len(forged) == count
+    publish(operator, forger, forged)
+    publish(operator, device, of_device(operator, device, records[:300]))
+    variables = operator.variables(scorer={"edge": "accept"})
+    with ScorerProcess(
+        kafka, tmp_path / "log", "--from", "earliest", variables=variables
+    ) as scorer:
+        wait_until(
+            lambda: count_of(kafka, topics.decisions, topics.dead_letters) >= count + 300,
+            lambda: scorer.said,
+        )
+        scorer.stop(30)
+    refused = [parse(message) for message in read_all(kafka, topics.dead_letters)]
+    assert Counter(letter.detail for letter in refused) == {"unknown_device": count}
+    assert {d["arm"] for d, _ in decoded(kafka, topics.decisions, DECISION)} == {"edge"}
+    assert Delivery.of(rows_in(kafka, topics.decisions), device.name, 300) == Delivery(0, 0)

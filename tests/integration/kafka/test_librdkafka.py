@@ -120,8 +120,41 @@ def test_of_many_headers_the_first_are_read(settings: Kafka) -> None:
             found = [len(each or ()) for each in records.headers or [None] * len(records)]
             whole = [*[128] * 20, 1][len(counts) :][: len(found)]
             assert found == whole[:3] + [0] * len(whole[3:])
+            # Read again, they would cost as much again.
+            assert records.headless is None
             counts += found
     consumer.close()
+
+
+def test_headers_that_a_poll_leaves_out_are_read_later(settings: Kafka) -> None:
+    # 700 records with 60,000 bytes of headers each: a poll reads those of 559.
+    topic, count = settings.topics.decisions, 700
+    for number in range(0, count, 10):
+        rows = range(number, number + 10)
+        produce(settings.bootstrap, topic, [[(b"n", b"%060000d" % row)] for row in rows])
+    consumer = ColumnConsumer(client_options.member(settings), topic)
+    consumer.assign({0: 0})
+    found: list[int] = []
+    polls: list[int] = []
+    while len(found) < count:
+        # It returns as soon as it has all.
+        records = consumer.poll(count - len(found), 10.0, DEADLINE_SECONDS).records
+        assert records is not None
+        assert records.headers is not None
+        whole = len(records)
+        if records.headless is not None:
+            whole = int(np.flatnonzero(records.headless)[0])
+            assert records.headless[whole:].all()
+            assert not any(records.headers[whole:])
+            consumer.seek({0: int(records.offset[whole])}, DEADLINE_SECONDS)
+        polls.append(whole)
+        for headers in records.headers[:whole]:
+            assert headers is not None
+            ((_, value),) = headers
+            found.append(int((value or b"")[-6:]))
+    consumer.close()
+    assert found == list(range(count))
+    assert polls == [559, 141]
 
 
 def received(settings: Kafka, topic: str, records: int) -> int:

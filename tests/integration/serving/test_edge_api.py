@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.edge.claims.contract import EdgeRow
 from stream_scorer.settings import Kafka
-from tests.support.edge.devices import MadeDevice
+from tests.support.edge.devices import MadeDevice, decision_of
 from tests.support.edge.operators import Operator
 from tests.support.edge.published import Delivery, rows_in
 from tests.support.faults.process import wait_until
@@ -42,9 +42,15 @@ class EdgeServer(ServedApi):
         )  # fmt: skip
         self.keys |= keys
 
-    def upload(self, rows: list[EdgeRow], client: str = "till-1") -> Any:
+    def upload(self, rows: list[EdgeRow], client: str = "till-1", **members: str) -> Any:
         """Upload rows as a device."""
-        return self.call("POST", "/v1/edge/events", body(rows), client)
+        return self.call("POST", "/v1/edge/events", body(rows) | members, client)
+
+    def counted(self) -> dict[str, float]:
+        """Return the reported rows by result."""
+        results = ("published", "repeated", "gap", "fork", "revoked", "unknown", "other_device")
+        name = "stream_scorer_edge_rows_total"
+        return {result: self.metric(name, result=result) or 0.0 for result in results}
 
 
 def test_devices_upload_through_servers_that_are_killed(
@@ -98,3 +104,46 @@ def test_devices_upload_through_servers_that_are_killed(
     found = rows_in(kafka, kafka.topics.transactions)
     assert Delivery.of(found, device.name, 300) == Delivery(0, 0)
     assert {name for name, _ in found} == {"till-1"}
+
+
+def test_each_refused_upload_publishes_nothing_and_is_counted(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    kafka = kafka_topics(kafka_settings())
+    operator = Operator(kafka, Ed25519PrivateKey.generate())
+    device, other, stranger = MadeDevice("till-1"), MadeDevice("till-2"), MadeDevice("till-3")
+    operator.register(device, other)
+    names = ("till-1", "till-2", "till-3")
+    keys = {name: make_key(tmp_path, name, scopes=["edge"], **FAST) for name in names}
+    rows, its = device.rows(10), other.rows(3)
+    with EdgeServer(operator, tmp_path, keys) as server:
+        server.wait_served()
+        assert server.upload(rows[:6]).document["published"] == 6
+        # A sequence that is replayed; a copy of the device; rows that are missing.
+        answer = server.upload(rows[2:5]).document
+        assert (answer["published"], answer["repeated"]) == (0, 3)
+        assert answer["progress"]["sequence"] == 6
+        copy = MadeDevice(device.name, device.key, 5, rows[5].previous)
+        forked = [copy.row(b"other", decision_of("other")), *copy.rows(1)]
+        assert server.upload(forked).kind == "edge-fork"
+        assert server.upload(rows[7:]).kind == "edge-gap"
+        # A client for another device, and one that nobody has registered.
+        assert server.upload(its, device="till-2").kind == "edge-device"
+        assert server.upload(stranger.rows(1), "till-3").kind == "edge-unknown"
+        with operator.writer() as writer:
+            writer.revoke(other.name, 2, "lost")
+        wait_until(
+            lambda: server.upload(its[2:], "till-2").kind == "edge-revoked", lambda: server.said
+        )
+        # What it had decided before counts.
+        assert server.upload(its[:2], "till-2").document["published"] == 2
+        counted = server.counted()
+    # Before the revocation has arrived, its row is a gap.
+    assert counted.pop("gap") >= 3
+    assert counted.pop("revoked") == 1
+    assert counted == {
+        "published": 8, "repeated": 3, "fork": 2, "unknown": 1, "other_device": 3,
+    }  # fmt: skip
+    found = rows_in(kafka, kafka.topics.transactions)
+    assert Delivery.of(found, device.name, 6) == Delivery(0, 0)
+    assert Delivery.of(found, other.name, 2) == Delivery(0, 0)

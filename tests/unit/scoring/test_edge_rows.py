@@ -11,7 +11,7 @@ from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.edge.claims.headers import headers_of
 from stream_scorer.errors import UnavailableError
-from stream_scorer.kafka.loop.work_interface import Result, Stages
+from stream_scorer.kafka.loop.work_interface import Deferred, Result, Stages
 from stream_scorer.ports import (
     EDGE_DEVICE,
     EDGE_HEADERS,
@@ -205,14 +205,52 @@ def test_a_registry_that_is_away_pauses_and_refuses_nothing() -> None:
     assert len(of_topic(plain, "decisions", DECISION)) == 1
 
 
-def test_other_headers_cannot_displace_those_of_a_device() -> None:
+@pytest.mark.parametrize(("size", "others"), [(8_185, {"baggage"}), (8_186, set())])
+def test_other_headers_cannot_displace_those_of_a_device(size: int, others: set[str]) -> None:
     device = MadeDevice()
     value = transaction(1)
     row = device.row(value, decision_of("t1"), b"key0")
-    headers: Headers = [("baggage", b"x" * 8_180), *headers_of(device.name, row)]
+    headers: Headers = [("baggage", b"x" * size), *headers_of(device.name, row)]
     made = work(judge=EdgeJudge(Allowed({device.name: device.allowed()})))
     result = made.compute(raw([value], [headers]), stages())
     ((decision, kept),) = of_topic(result, "decisions", DECISION)
     assert decision["decision"] == Outcome.REVIEW.name
-    assert set(kept) == {EDGE_DEVICE, EDGE_SEQUENCE}
+    assert set(kept) == {EDGE_DEVICE, EDGE_SEQUENCE} | others
     assert decision["event_time"].timestamp() * 1_000 == NOW - 999
+
+
+def _without_headers(records: RawRecords, *rows: int) -> RawRecords:
+    """Return records of which a poll left out the headers of some."""
+    headers = [None if row in rows else each for row, each in enumerate(records.headers or ())]
+    headless = np.isin(np.arange(len(records)), rows)
+    return replace(records, headers=headers, headless=headless)
+
+
+def test_records_without_their_headers_are_read_again() -> None:
+    # Row 3 is the device's: without its headers, the champion would decide it.
+    device = MadeDevice()
+    made = work(judge=EdgeJudge(Allowed({device.name: device.allowed()})))
+    records = batch_of(device)
+    result = made.compute(_without_headers(records, 3, 5), stages(), {2: "failed", 4: "failed"})
+    assert result.ends == {0: 103}
+    found = of_topic(result, "decisions", DECISION)
+    assert [(d["transaction_id"], d["arm"]) for d, _ in found] == [
+        ("t0", "champion"),
+        ("t1", "edge"),
+    ]
+    assert [reason.value for reason in result.delta.rejected] == ["INTERNAL"]
+    made.keep(result, stages(), records.between(0, 3))
+    again = made.compute(records.take(np.arange(3, 6)), stages())
+    assert again.ends is None
+    found = of_topic(again, "decisions", DECISION)
+    assert [(d["transaction_id"], d["arm"]) for d, _ in found] == [
+        ("t3", "edge"), ("t4", "champion"), ("t5", "edge"),
+    ]  # fmt: skip
+
+
+def test_a_partition_without_any_headers_is_left_for_later() -> None:
+    device = MadeDevice()
+    made = work(judge=EdgeJudge(Allowed({device.name: device.allowed()})))
+    with pytest.raises(Deferred) as caught:
+        made.compute(_without_headers(batch_of(device), *range(6)), stages())
+    assert caught.value.partitions == {0}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench import edge
-from bench.edge_steps import speed, toolchain
+from bench.edge_steps import return_path, speed, toolchain
 from bench.edge_steps.equality import image
 from bench.edge_steps.models import BenchModel, rows_of, save, saved
 from stream_scorer.edge.export.golden_rows import cuts_of
@@ -86,3 +86,25 @@ def test_rows_are_on_each_cut_and_next_to_it_and_odd() -> None:
         assert (rows == odd).any()
     assert np.isnan(rows).any()
     assert (np.signbit(rows) & (rows == 0)).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({}, None),
+        ({"lost": 1}, "1 rows lost"),
+        ({"duplicates": 1}, "1 duplicates"),
+        ({"killed": {"sent": 3}}, "0 gateways killed after a commit"),
+        ({"duplicates_without_check": 0}, "0 duplicates without the check"),
+        ({"drained_per_second": 4_999}, "4999 rows drained per second"),
+    ],
+)
+def test_each_gate_of_the_way_back_fails_just_past_it(
+    change: dict[str, Any], line: str | None
+) -> None:
+    good = {
+        "lost": 0, "duplicates": 0, "killed": {"committed": 1}, "duplicates_without_check": 1,
+        "drained_per_second": 5_000,
+    }  # fmt: skip
+    found = return_path.return_failures(good | change)
+    assert [each.partition(",")[0] for each in found] == ([] if line is None else [line])

@@ -167,6 +167,25 @@ def test_idle_producers_are_closed_and_so_are_too_many() -> None:
     assert (gateway.publisher.producers, cluster.closed) == (0, 4)
 
 
+def test_a_device_has_one_upload_at_a_time_and_others_go_on() -> None:
+    cluster, device, other = FakeCluster(), MadeDevice("a"), MadeDevice("b")
+    rows, told = device.rows(2), list[str]()
+
+    def meanwhile(step: str) -> None:
+        if step != "sent" or told:
+            return
+        told.append(step)
+        with pytest.raises(UnavailableError, match="another upload"):
+            gateway.publish("a", rows[:1])
+        assert gateway.publish("b", other.rows(1)).published == 1
+
+    gateway = Gateway(cluster, hook=meanwhile)
+    assert gateway.publish("a", rows).published == 2
+    assert told == ["sent"]
+    assert (cluster.sequences("a"), cluster.sequences("b")) == ([1, 2], [1])
+    assert gateway.publish("a", device.rows(1)).published == 1
+
+
 class Killed(BaseException):
     """The gateway's process ended here."""
 
