@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from stream_scorer.cli.options import ConfigJsonOptions, ConfigOptions
+from stream_scorer.cli.output import dated_rows
 from stream_scorer.errors import SettingsError
 
 DeviceOption = Annotated[
@@ -59,7 +60,7 @@ def install(
         "model": made.model, "digest": made.digest, "state": made.state,
         "terminals_watermark": made.terminals_watermark,
     }  # fmt: skip
-    options.show_fields(document, "Installed")
+    options.show_fields(document, "Installed", dated_rows(document, "terminals_watermark"))
 
 
 def run(
@@ -144,4 +145,4 @@ def status(
         with opened_device(settings, DeviceOptions(release)) as opened:
             document = status_of(opened).document()
     shown = json.loads(json.dumps(document))
-    options.show_fields(shown, f"Device {shown['device']}")
+    options.show_fields(shown, f"Device {shown['device']}", dated_rows(shown, "cold_until"))

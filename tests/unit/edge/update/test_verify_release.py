@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.support.models.bundle_cases import FRAUD, MODELS, ROWS, candidate
 
 SETTINGS = Settings()
 PLAN = MODELS_DIRECTORY / "fraud" / "plan.toml"
-TERMINALS = tuple(
+TERMINALS: Any = tuple(
     {"name": f"T{days}", "kind": "count", "key": "terminal_id", "delay": "7d", "window": f"{days}d"}
     for days in (1, 7, 30)
 )
