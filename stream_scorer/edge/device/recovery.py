@@ -89,8 +89,14 @@ class _Recovery:
         self._outbox = outbox
         self._history = DeviceHistory(features)
         self._missing: list[tuple[int, bytes]] = []
-        need = features.need.window_ms
-        self._cold = ColdHistory(begin.now + need if need else 0)
+
+    def _cold(self) -> ColdHistory:
+        """Return a history that lacks what was before now.
+
+        The clock of the machine may have gone back, so that of the device counts.
+        """
+        need = self._features.need.window_ms
+        return ColdHistory(max(self._begin.now, self._history.noted) + need if need else 0)
 
     def state(self) -> DeviceState:
         """Return the open files."""
@@ -139,8 +145,7 @@ class _Recovery:
         log = DeviceLog(self._files.log, self._files.cipher, self._files.device, self._files.hook)
         try:
             frames = log.frames()
-            cold = self._cold if self._begin.accept_cold else None
-            self._history.restore(frames, cold)
+            self._history.restore(frames, self._cold if self._begin.accept_cold else None)
             self._replay(frames)
         except BaseException:
             log.close()
@@ -196,7 +201,7 @@ class _Recovery:
         # What is there of the history stays: the rows in between are missing in it.
         self._history.noted = max(self._history.noted, self._begin.now)
         self._history.sequence, self._history.chain = published.sequence, published.chain
-        self._history.cold = self._cold
+        self._history.cold = self._cold()
         self._missing = []
 
     def _begin_new(self) -> None:
@@ -209,7 +214,7 @@ class _Recovery:
         history.noted = self._begin.now
         if seed is not None:
             self._sow(seed)
-        elif self._cold.until and not self._begin.accept_cold:
+        elif self._cold().until and not self._begin.accept_cold:
             days = self._features.need.window_ms / 86_400_000
             raise EdgeError(
                 f"the features look back {days:g} days, and the device has no history",
@@ -217,7 +222,7 @@ class _Recovery:
                 "incomplete until their windows have passed, and decisions are flagged degraded",
             )
         else:
-            history.cold = self._cold
+            history.cold = self._cold()
 
     def _sow(self, seed: StateSeed) -> None:
         """Begin with provisioned histories.

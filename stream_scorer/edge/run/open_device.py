@@ -1,7 +1,7 @@
 """Opens a device: its keys, its release, its files, its scorer and its uploads."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -103,6 +103,7 @@ def opened_device(settings: Settings, options: DeviceOptions) -> Iterator[Device
             release.model.features,
             LogIdentity(name, release.content_hash, release.plan_sha256), begin,
         )  # fmt: skip
+        _forget_seed(edge.directory)
         # Until the scorer has them.
         files = stack.enter_context(ExitStack())
         files.callback(state.close)
@@ -196,6 +197,15 @@ def _seed(settings: Settings, keys: KeyFiles) -> StateSeed | None:
         return None
     purpose = StateSeed.purpose(named_device(settings))
     return StateSeed.unpacked(keys.sealing_key().open(path.read_bytes(), purpose))
+
+
+def _forget_seed(directory: Path) -> None:
+    """Delete what the device was provisioned with: the log has it now, under the state key.
+
+    So a revocation, which deletes that key, leaves no history that the sealing key still opens.
+    """
+    with suppress(OSError):  # the next start tries again
+        (directory / STATE).unlink(missing_ok=True)
 
 
 def _progress(options: DeviceOptions, client: UploadClient | None) -> EdgeProgress:

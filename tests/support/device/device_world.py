@@ -119,8 +119,8 @@ class DeviceWorld:
         rings = kept.lateness_ms, kept.horizon_ms, kept.cap, kept.unit
         fields = self.release.model.features.engine.fields
         seed = StateSeed(self.device, 0, int(NEVER), 0, rings, fields, hashes_ascending([]), ())
-        fields: dict[str, Any] = {"now": self.wall(), "seed": seed} | changes
-        return DeviceBeginning(**fields)
+        given: dict[str, Any] = {"now": self.wall(), "seed": seed} | changes
+        return DeviceBeginning(**given)
 
     def state(self, hook: Hook = lambda _: None, **changes: Any) -> DeviceState:
         """Open the device's files."""
