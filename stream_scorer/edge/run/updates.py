@@ -7,7 +7,7 @@ from typing import Final
 
 from stream_scorer.edge.update.client import ReleaseClient
 from stream_scorer.edge.update.opening import open_client
-from stream_scorer.errors import EdgeUpdateError, StreamScorerError, UnavailableError
+from stream_scorer.errors import EdgeUpdateError, SettingsError, StreamScorerError, UnavailableError
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import DeviceUpdated, Listener
 
@@ -70,4 +70,6 @@ def _kind(error: StreamScorerError) -> str:
     """Return the short name of an error, for the metric."""
     if isinstance(error, EdgeUpdateError):
         return str(getattr(error, "kind", "")) or "refused"
+    if isinstance(error, SettingsError):
+        return "settings"
     return "unavailable" if isinstance(error, UnavailableError) else "unfit"
