@@ -40,6 +40,12 @@ def decide(device: Device, first: int, end: int) -> None:
         device.scorer.decide(encoded(body(number), device.maker))
 
 
+def wait_uploaded(device: Device, sequence: int) -> None:
+    outbox = device.state.outbox
+    wait_until(lambda: outbox.deleted.sequence == sequence, lambda: str(device.failure))
+    assert outbox.size() == (0, 0)
+
+
 @pytest.mark.kafka
 def test_rows_are_published_directly_and_once(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path,
@@ -50,9 +56,7 @@ def test_rows_are_published_directly_and_once(
     for first, end in ((0, 30), (30, 40)):
         with opened_device(settings, cold(release)) as device:
             decide(device, first, end)
-            outbox = device.state.outbox
-            wait_until(lambda: outbox.deleted.sequence == end, lambda: str(device.failure))
-            assert outbox.size() == (0, 0)
+            wait_uploaded(device, end)
             chain = device.state.history.chain
     found = rows_in(kafka, kafka.topics.transactions)
     assert Delivery.of(found, DEVICE, 40) == Delivery(0, 0)
