@@ -332,6 +332,18 @@ def test_an_older_copy_of_the_log_is_refused(world: DeviceWorld, tmp_path: Path)
         assert scorer.decide(record(21)).flags == Flag.DEGRADED
 
 
+def test_a_gap_is_dated_by_the_devices_clock(world: DeviceWorld) -> None:
+    right = world.wall()
+    with world.scorer() as scorer:
+        scorer.decide(record(0))
+    # The machine has lost its time: features are incomplete all the same until then.
+    world.wall = lambda: 0
+    state = world.state(progress=EdgeProgress(7, b"c" * 32), accept_gap=True)
+    need = world.release.model.features.need.window_ms
+    assert state.history.cold.until == right + need > need
+    state.close()
+
+
 def test_a_device_older_than_its_progress_is_refused(world: DeviceWorld) -> None:
     with world.scorer() as scorer:
         scorer.decide(record(0))
