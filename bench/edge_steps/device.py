@@ -44,6 +44,8 @@ from tests.support.device.device_world import (
     DEVICE,
     NOW,
     DeviceWorld,
+    Rings,
+    content,
     device_world,
     make_release,
     record,
@@ -60,8 +62,6 @@ _STEPS: Final = ("before append", "appended", "synced", "new written", "new sync
 TAIL: Final = 40
 _MONTH_MS: Final = 30 * 86_400_000
 _HOUR_MS: Final = 3_600_000
-Rings = list[tuple[bytes, bytes, bytes, bytes]]
-"""Customer, times, amounts and ids of each ring."""
 
 
 def survive(world: DeviceWorld, events: int) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def decide_tail(world: DeviceWorld, events: int) -> dict[int, Rings]:
     with world.scorer(state) as scorer:
         for number in range(events, events + TAIL):
             sequence = scorer.decide(record(number, CUSTOMERS)).sequence
-            after[sequence] = _rings(state.history)
+            after[sequence] = content(state.history)
     return after
 
 
@@ -147,14 +147,14 @@ def cut(world: DeviceWorld, folder: Path, cuts: int, after: dict[int, Rings]) ->
     for end in range(len(whole) - cuts, len(whole)):
         (kept.folder / LOG).write_bytes(whole[:end])
         state = kept.state()
-        repaired += state.history.sequence == last and _rings(state.history) == after[last]
+        repaired += state.history.sequence == last and content(state.history) == after[last]
         state.close()
         for path in bare.folder.glob(f"{OUTBOX}*"):
             path.unlink()
         (bare.folder / LOG).write_bytes(whole[:end])
         state = bare.state()
         reached = state.history.sequence
-        prefixes += reached < last and _rings(state.history) == after[reached]
+        prefixes += reached < last and content(state.history) == after[reached]
         state.close()
         if reached not in continued:
             with bare.scorer() as scorer:
@@ -168,13 +168,6 @@ def cut(world: DeviceWorld, folder: Path, cuts: int, after: dict[int, Rings]) ->
         "cuts_repaired": repaired, "cuts_prefixes": prefixes,
         "cuts_continued": sum(continued.values()), "cuts_rows": len(continued),
     }  # fmt: skip
-
-
-def _rings(history: DeviceHistory) -> Rings:
-    return [
-        (key, times.tobytes(), amounts.tobytes(), hashes.tobytes())
-        for key, times, amounts, hashes in history.own.events()
-    ]
 
 
 def size_of(world: DeviceWorld, folder: Path, each: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.edge.device.clock import DeviceClock
 from stream_scorer.edge.device.decide import RecordDecider
+from stream_scorer.edge.device.history import DeviceHistory
 from stream_scorer.edge.device.recovery import DeviceBeginning, open_state
 from stream_scorer.edge.device.release import DeviceRelease, load_release
 from stream_scorer.edge.device.scorer import DeviceScorer
@@ -31,6 +32,10 @@ DEVICE = "till-17"
 NOW = 1_522_600_000_000
 VERSION = "1.0.1"
 _HEADER = b"\0" + (1).to_bytes(4, "big")
+
+
+Rings = list[tuple[bytes, bytes, bytes, bytes]]
+"""Customer, times, amounts and ids of each ring."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,14 @@ class DeviceWorld:
         return DeviceScorer(
             state, decider, self.key, clock, rows_most=rows_most, bytes_most=bytes_most
         )
+
+
+def content(history: DeviceHistory) -> Rings:
+    """Return the rings of a device, which its next features are computed from."""
+    return [
+        (key, times.tobytes(), amounts.tobytes(), hashes.tobytes())
+        for key, times, amounts, hashes in history.own.events()
+    ]
 
 
 @cache
