@@ -4,6 +4,7 @@ import errno
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from stream_scorer.edge.claims.contract import EdgeProgress
 from stream_scorer.edge.device.scorer import DeviceRefused
 from stream_scorer.edge.device.state import LOG
 from tests.support.device.device_world import DeviceWorld, content, record
+from tests.support.device.full_disk import on_small_disk
 
 
 @contextmanager
@@ -77,3 +79,19 @@ def test_a_full_outbox_refuses_before_scoring(world: DeviceWorld) -> None:
         assert scorer.decide(record(3)).sequence == 4
     with world.scorer(bytes_most=500) as scorer, pytest.raises(DeviceRefused, match="outbox"):
         scorer.decide(record(4))
+
+
+def test_a_device_with_a_full_disk_continues_after_its_upload(
+    tmp_path: Path, release_folder: Path
+) -> None:
+    found = on_small_disk(tmp_path, release_folder)
+    if found is None:
+        pytest.skip("this user may not mount a disk")
+    assert found["refused"] == ["storage-full"] * 3
+    assert found["unchanged"]
+    first, second = found["decided"]
+    # The last answer may be in the log alone.
+    assert first - found["uploaded"] in {0, 1}
+    # The outbox gives its room to the log.
+    assert second > first // 3
+    assert found["sequence"] == first + second
