@@ -17,7 +17,7 @@ from stream_scorer.closing import Closing
 from stream_scorer.edge.claims.contract import EdgeProgress
 from stream_scorer.edge.files.cipher import Cipher
 from stream_scorer.edge.files.events import DecidedEvent
-from stream_scorer.errors import EdgeError
+from stream_scorer.errors import EdgeError, UnavailableError
 from stream_scorer.sqlite_errors import sqlite_errors
 
 _BOUND: Final = b"stream-scorer edge outbox 1"
@@ -183,7 +183,7 @@ class Outbox(Closing):
             self._base.execute("DELETE FROM rows WHERE sequence <= ?", (progress.sequence,))
             told = (progress.sequence, progress.chain)
             self._base.execute("INSERT OR REPLACE INTO deleted VALUES (1, ?, ?)", told)
-        with suppress(sqlite3.OperationalError):  # only the room comes later
+        with suppress(UnavailableError), self._errors():  # only the room comes later
             self._base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextmanager
