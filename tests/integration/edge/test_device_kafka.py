@@ -1,6 +1,7 @@
 """A device that publishes its rows to Kafka itself: each one once, as through the API."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.devkafka.cluster import free_ports
+from stream_scorer.edge.device.recovery import GapError
 from stream_scorer.edge.files.export_folder import EXPORT, upload_names
 from stream_scorer.edge.run.open_device import Device, opened_device
 from stream_scorer.edge.run.requests import encoded
@@ -89,6 +91,32 @@ def test_a_kill_between_commit_and_deletion_doubles_nothing(
     state.close()
     found = rows_in(kafka, kafka.topics.transactions)
     assert Delivery.of(found, DEVICE, ROWS) == Delivery(0, duplicates)
+
+
+@pytest.mark.kafka
+def test_a_restored_device_continues_only_with_consent(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path,
+    release: Path,
+) -> None:  # fmt: skip
+    kafka, folder = kafka_topics(kafka_settings()), tmp_path / "device"
+    settings = direct(kafka, folder)
+    for first, end in ((0, 5), (5, 10)):
+        with opened_device(settings, cold(release)) as device:
+            decide(device, first, end)
+            wait_uploaded(device, end)
+        if not first:
+            shutil.copytree(folder, tmp_path / "backup")
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "backup", folder)
+    with opened_device(settings, cold(release)) as device:
+        wait_until(lambda: device.failure is not None, "the device stops")
+        assert isinstance(device.failure, GapError)
+    with opened_device(settings, cold(release, accept_gap=True)) as device:
+        decide(device, 20, 24)
+        wait_uploaded(device, 14)
+        assert device.failure is None
+    found = rows_in(kafka, kafka.topics.transactions)
+    assert Delivery.of(found, DEVICE, 14) == Delivery(0, 0)
 
 
 def test_a_device_starts_and_decides_without_a_broker(tmp_path: Path, release: Path) -> None:
