@@ -1,6 +1,7 @@
 """Opens a device's files: checks them against each other, and repairs them from each other."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -66,10 +67,11 @@ def open_state(
     outbox = Outbox(files.outbox, files.cipher, files.device)
     try:
         return _Recovery(files, features, identity, begin, outbox).state()
-    except (OSError, OutboxFullError) as error:
+    except OSError as error:
         outbox.close()
-        why = getattr(error, "strerror", None) or error
-        raise UnavailableError(f"{files.folder}: {why}", "free room on the disk") from error
+        raise UnavailableError(
+            f"{files.folder}: {error.strerror}", "free room on the disk"
+        ) from error
     except BaseException:
         outbox.close()
         raise
@@ -106,7 +108,8 @@ class _Recovery:
             state = DeviceState(
                 self._files, log, self._outbox, self._history, self._identity, self._missing
             )
-            state.add_to_outbox()
+            with suppress(OutboxFullError):  # its upload makes room; the next group tries again
+                state.add_to_outbox()
         except BaseException:
             if log is not None:
                 log.close()

@@ -48,13 +48,12 @@ def fill(scorer: DeviceScorer, first: int) -> tuple[int, str]:
         number += 1
 
 
-def uploaded(state: DeviceState) -> int:
-    """Delete all rows of the outbox, as after an upload; return how many."""
-    rows = state.outbox.first(1_000_000)
-    last = rows[-1].row
-    progress = EdgeProgress(last.sequence, chained(last.previous, DEVICE, last))
+def uploaded(state: DeviceState) -> list[int]:
+    """Delete all rows of the outbox, as after an upload; return their numbers."""
+    rows = [each.row for each in state.outbox.first(1_000_000)]
+    progress = EdgeProgress(rows[-1].sequence, chained(rows[-1].previous, DEVICE, rows[-1]))
     state.outbox.delete_through(progress)
-    return len(rows)
+    return [row.sequence for row in rows]
 
 
 def filled(folder: Path, release: Path) -> dict[str, Any]:
@@ -68,13 +67,19 @@ def filled(folder: Path, release: Path) -> dict[str, Any]:
         unchanged = content(state.history) == before
         rows = uploaded(state)
         second, why_then = fill(scorer, first)
+    # It starts with a full disk, and has all rows.
     state = world.state()
-    found = {
-        "refused": [why, again[1], why_then], "unchanged": again[0] == first and unchanged,
-        "decided": [first, second - first], "uploaded": rows, "sequence": state.history.sequence,
-    }  # fmt: skip
+    with world.scorer(state) as scorer:
+        reached = state.history.sequence
+        rows += uploaded(state)
+        scorer.decide(record(second))
+    state = world.state()
+    rows += uploaded(state)
     state.close()
-    return found
+    return {
+        "refused": [why, again[1], why_then], "unchanged": again[0] == first and unchanged,
+        "decided": [first, second - first], "sequence": reached, "uploaded": rows,
+    }  # fmt: skip
 
 
 def main() -> None:

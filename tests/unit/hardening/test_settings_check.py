@@ -133,14 +133,18 @@ def test_each_unsafe_setting_is_found_and_refused(changed: dict[str, Any], setti
 
 
 def test_a_device_is_judged_by_what_it_uses() -> None:
-    unused = {"kafka": {"client": {}, "instance": "0"}, "rollout": {"require_signature": False}}
+    unused: dict[str, Any] = {
+        "kafka": {"client": {}, "instance": "0"},
+        "rollout": {"require_signature": False},
+    }
     refuse_unsafe_device(settings(**unused))
     refuse_unsafe_device(settings(kafka={"instance": "0"}, edge={"upload": "kafka"}))
-    for changed, setting in (
+    unsafe_ones: tuple[tuple[dict[str, Any], str], ...] = (
         (unused | {"edge": {"upload": "kafka"}}, "security.protocol"),
         ({"models": {"require_signature": False}}, "models.require_signature"),
         ({"http": {"host": "0.0.0.0"}}, "http.tls_certificate"),  # noqa: S104 refused
-    ):
+    )
+    for changed, setting in unsafe_ones:
         unsafe = settings(**changed)
         with pytest.raises(SettingsError, match=setting):
             refuse_unsafe_device(unsafe)

@@ -50,7 +50,7 @@ def followed(
         return waiting.pop(0)
 
     settings = Settings(edge={"update": {"check_seconds": 1}})
-    monkeypatch.setattr(updates.random, "uniform", lambda *_: 0.0)
+    monkeypatch.setattr("random.uniform", lambda *_: 0.0)
     with suppress(IndexError):
         asyncio.run(updates.follow_updates(settings, reload, told.append))
     return told
