@@ -13,7 +13,7 @@ from stream_scorer.devkafka.cluster import free_ports
 from stream_scorer.edge.device.recovery import GapError
 from stream_scorer.edge.files.export_folder import EXPORT, upload_names
 from stream_scorer.edge.run.open_device import Device, opened_device
-from stream_scorer.edge.run.requests import encoded
+from stream_scorer.edge.run.requests import encoded, parsed
 from stream_scorer.errors import SettingsError
 from stream_scorer.settings import Kafka, Settings
 from tests.support.device.device_child import KILLED, ChildOrder, ended, fork_server
@@ -39,7 +39,8 @@ def direct(kafka: Kafka, folder: Path, **edge: int) -> Settings:
 
 def decide(device: Device, first: int, end: int) -> None:
     for number in range(first, end):
-        device.scorer.decide(encoded(body(number), device.maker))
+        ((value,), _) = parsed(json.dumps(body(number)).encode())
+        device.scorer.decide(encoded(value, device.maker))
 
 
 def wait_uploaded(device: Device, sequence: int) -> None:
@@ -127,7 +128,7 @@ def test_a_device_starts_and_decides_without_a_broker(tmp_path: Path, release: P
         assert uploader is not None
         wait_until(lambda: "broker" in uploader.refused, lambda: uploader.refused)
         decide(device, 3, 5)
-        assert (device.state.outbox.size()[0], device.failure) == (5, None)
+        assert (device.state.history.sequence, device.failure) == (5, None)
         began = time.monotonic()
     assert time.monotonic() - began < 20
 

@@ -22,30 +22,34 @@ SECONDS = 60.0
 class Publisher:
     """An operator who publishes releases of a store to the devices of a channel."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, models: Path) -> None:
         self._folder = folder
-        self._store = device_store(folder / "store", "1.0.2", "1.0.3", "1.0.4")
         self._keys = {
             role: Ed25519PrivateKey.generate()
             for role in ("root", "targets", "snapshot", "timestamp")
         }
         self._repository = ReleaseStore(folder / "repository")
         self._repository.init(self._keys)
-        self.models = folder / "store"
+        self.models = models
         self.root = folder / "repository/metadata/1.root.json"
 
     def publish(self, version: str, plan: Path = PLAN) -> None:
-        """Publish a version."""
+        """Publish a version of the store."""
         made = self._folder / f"release-{version}"
         made.mkdir()
-        settings = load_settings({"models": {"directory": str(self._store)}})
+        settings = load_settings({"models": {"directory": str(self.models)}})
         gather_release(settings, f"fraud:{version}", plan, made)
         self._repository.add(made, "stable", self._keys)
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return device_store(tmp_path_factory.mktemp("store"), "1.0.2", "1.0.3", "1.0.4")
+
+
 @pytest.fixture
-def operator(tmp_path: Path) -> Publisher:
-    return Publisher(tmp_path)
+def operator(tmp_path: Path, models: Path) -> Publisher:
+    return Publisher(tmp_path, models)
 
 
 @pytest.fixture
