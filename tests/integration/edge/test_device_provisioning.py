@@ -32,7 +32,7 @@ from tests.support.faults.reference_run import (
 )
 from tests.support.state.stage import live, settings_of
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 MODEL = "fraud:1.0.1"
 DAYS = 8

@@ -25,7 +25,7 @@ from tests.support.served.served_api import FAST, ServedApi
 from tests.support.serving.access import make_key
 from tests.support.serving.self_signed import certificate
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 ROWS = 20
 SECONDS = 60.0
