@@ -48,6 +48,7 @@ from tests.support.device.device_world import (
     content,
     device_world,
     make_release,
+    memory_folder,
     record,
 )
 
@@ -238,7 +239,8 @@ def measure_device(folder: Path, *, quick: bool) -> dict[str, Any]:
     wanted, told = features_of(world, events + TAIL), features_on(world)
     same = (told.get(number) == each for number, each in enumerate(wanted, 1))
     found["features_equal"] = sum(same)
-    found |= cut(world, folder / "copy", cuts, after)
+    with memory_folder(folder) as copies:
+        found |= cut(world, copies, cuts, after)
     (folder / "sized").mkdir()
     found["sizes"] = [size_of(world, folder / "sized", each) for each in SIZED_EVENTS]
     timed = device_world(folder / "timed", place)

@@ -3,7 +3,6 @@
 import random
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -28,6 +27,7 @@ from tests.support.device.device_world import (
     Rings,
     content,
     device_world,
+    memory_folder,
     record,
 )
 
@@ -86,10 +86,8 @@ def test_a_truncated_log_loses_nothing_with_the_outbox(
 
 @pytest.fixture
 def in_memory(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder where a sync takes no time, if there is one."""
-    memory = Path("/dev/shm")  # noqa: S108 a folder below it is private
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
-        yield Path(folder)
+    with memory_folder(tmp_path) as folder:
+        yield folder
 
 
 def test_truncation_at_each_byte_leaves_a_prefix(
