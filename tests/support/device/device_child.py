@@ -120,8 +120,8 @@ def run_child(order: ChildOrder) -> None:
         upload(order, hook)
         return
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    world = order.world()  # makes the folder
     answered = os.open(order.folder / ANSWERED, flags, 0o600)
-    world = order.world()
     with world.scorer(world.state(hook)) as scorer:
         if order.file_most:
             resource.setrlimit(resource.RLIMIT_FSIZE, (order.file_most, order.file_most))
