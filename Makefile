@@ -95,8 +95,9 @@ test-matrix: env
 # All benches on this machine: throughput and latency compared with a bare loop and a hand-written
 # loop, features compared with polars, parity of all ways of scoring, state, the handbook's table,
 # files, handover, many partitions, rollouts, past decisions, half an hour of random faults, hostile
-# clients, mapped events, imported models, exported models (see test-edge), verdicts on lag, and HTTP
-# and gRPC, which needs h2load (Debian: nghttp2-client) and Go. QUICK=1 runs the small forms.
+# clients, mapped events, imported models, exported models and devices (see test-edge), verdicts on
+# lag, and HTTP and gRPC, which needs h2load (Debian: nghttp2-client) and Go. QUICK=1 runs the small
+# forms.
 bench: env
 	$(BIN)/python bench/throughput.py $(if $(QUICK),--quick)
 	$(BIN)/python bench/latency.py $(if $(QUICK),--quick)

@@ -4,7 +4,8 @@ Each model is scored by the stream's predictor, by the C kernel that gcc and cla
 WebAssembly module in wasmtime and in Node, and by numpy. The rows are on every cut and on the
 numbers next to it, and have missing, infinite, subnormal and signed zero values. Margins, scores
 and outcomes are compared as bytes. A second process does the same on a C library that may not use
-fused operations; its digests must be the same.
+fused operations; its digests must be the same. That it is such a library is shown by its own
+``exp``, whose last bits must differ from those of the first process.
 
 ``python -m bench.edge_steps.equality FOLDER`` prints the digests of saved models.
 """
@@ -12,22 +13,24 @@ fused operations; its digests must be the same.
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from bench.edge_steps.models import BOOSTING, BenchModel, rows_of, save, saved
 from bench.harness.script import say
 from stream_scorer.core.decision.policy import Thresholds
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.edge.export.golden_rows import results
+from stream_scorer.edge.export.golden_rows import cuts_of, results
 from stream_scorer.edge.export.policy_image import policy_image
 from stream_scorer.edge.export.table_image import image_of
 from stream_scorer.edge.export.targets import MODULE, NATIVE, compiled_module
@@ -43,9 +46,11 @@ Float64 = NDArray[np.float64]
 ROOT = Path(__file__).parents[2]
 ROWS, ROWS_OF_OTHERS, ROWS_QUICK = 1_000_000, 200_000, 20_000
 TARGETS = ("c", "c_clang", "wasm", "wasm_node", "python")
+CPU = Path("/proc/cpuinfo")
 NO_FUSED = "glibc.cpu.hwcaps=-FMA,-AVX2,-FMA4,-AVX2_Usable,-FMA_Usable"
 POLICY = policy_image(Plan(), Thresholds(0.2, 0.6), Outcome.REVIEW)
 _CHUNK = 100_000
+_LIBRARY = "library.npy"
 _NODE = """
 import { readFileSync, writeFileSync } from "node:fs";
 import { Scorer } from "./scorer.mjs";
@@ -104,7 +109,9 @@ class Contenders:
 
 
 def compare(cases: Mapping[str, BenchModel], *, quick: bool) -> dict[str, Any]:
-    """Return the number of rows, of equal rows by target, and digests by model and target.
+    """Return the number of rows, of equal rows by target, of cuts by model, and the digests.
+
+    Each cut has three rows: on it, and on the numbers next to it.
 
     Args:
         cases: The models.
@@ -113,6 +120,7 @@ def compare(cases: Mapping[str, BenchModel], *, quick: bool) -> dict[str, Any]:
     rows_of_all, equal = 0, dict.fromkeys(TARGETS, 0)
     digests: dict[str, dict[str, str]] = {}
     by_model: dict[str, int] = {}
+    cuts = {name: len(cuts_of(case.model)) for name, case in cases.items()}
     with tempfile.TemporaryDirectory() as folder:
         contenders = Contenders(Path(folder))
         for name, case in cases.items():
@@ -127,12 +135,15 @@ def compare(cases: Mapping[str, BenchModel], *, quick: bool) -> dict[str, Any]:
                 for target in TARGETS:
                     found = contenders.results(target, tables, some)
                     sums[target].update(found.tobytes())
-                    equal[target] += _same(found, want)
+                    equal[target] += equal_rows(found, want)
             rows_of_all += len(rows)
             by_model[name] = len(rows)
             digests[name] = {target: digest.hexdigest() for target, digest in sums.items()}
             say(f"{name}: {len(rows):,} rows compared")
-    return {"rows": rows_of_all, "equal": equal, "rows_of": by_model, "digests": digests}
+    return {
+        "rows": rows_of_all, "equal": equal, "rows_of": by_model, "cuts_of": cuts,
+        "digests": digests,
+    }  # fmt: skip
 
 
 def _chunks(rows: Float64) -> Iterator[Float64]:
@@ -140,7 +151,7 @@ def _chunks(rows: Float64) -> Iterator[Float64]:
         yield rows[first : first + _CHUNK]
 
 
-def _same(found: NDArray[np.void], want: NDArray[np.void]) -> int:
+def equal_rows(found: NDArray[np.void], want: NDArray[np.void]) -> int:
     """Return how many rows have the same bytes."""
     size = RESULT.itemsize
     pairs = (np.ascontiguousarray(each).view("u1").reshape(-1, size) for each in (found, want))
@@ -148,8 +159,33 @@ def _same(found: NDArray[np.void], want: NDArray[np.void]) -> int:
     return int((first == second).all(axis=1).sum())
 
 
-def without_fused(cases: Mapping[str, BenchModel], *, quick: bool) -> dict[str, dict[str, str]]:
-    """Return the digests of a process whose C library may not use fused operations.
+class Unfused(NamedTuple):
+    """What a process found whose C library may not use fused operations.
+
+    Attributes:
+        digests: Of all results, by model and target.
+        library_differs: Of 1,000,000 scores by the C library's ``exp``, how many differ from those
+            in this process. If none does, the other process proves nothing.
+    """
+
+    digests: dict[str, dict[str, str]]
+    library_differs: int
+
+
+def fuses() -> bool:
+    """Whether this machine has fused operations, so that the C library has two variants."""
+    flags = re.search(r"^flags\s*:(.*)$", CPU.read_text() if CPU.exists() else "", re.MULTILINE)
+    return flags is not None and "fma" in flags[1].split()
+
+
+def _library_scores() -> Float64:
+    """Return 1,000,000 scores by the C library's ``exp``."""
+    found: Float64 = special.expit(np.random.default_rng(12).uniform(-12, 12, 1_000_000))
+    return found
+
+
+def without_fused(cases: Mapping[str, BenchModel], *, quick: bool) -> Unfused:
+    """Score the same rows in a process whose C library may not use fused operations.
 
     Args:
         cases: The models.
@@ -163,10 +199,11 @@ def without_fused(cases: Mapping[str, BenchModel], *, quick: bool) -> dict[str, 
             command, cwd=ROOT, env=os.environ | {"GLIBC_TUNABLES": NO_FUSED},
             stdout=subprocess.PIPE, text=True, check=True,
         )  # fmt: skip
-    found: dict[str, dict[str, str]] = json.loads(done.stdout)
-    return found
+        there = np.load(Path(folder) / _LIBRARY)
+    return Unfused(json.loads(done.stdout), int((there != _library_scores()).sum()))
 
 
 if __name__ == "__main__":
-    of_parent = saved(Path(sys.argv[1]))
-    print(json.dumps(compare(of_parent, quick="--quick" in sys.argv)["digests"]))
+    place = Path(sys.argv[1])
+    np.save(place / _LIBRARY, _library_scores())
+    print(json.dumps(compare(saved(place), quick="--quick" in sys.argv)["digests"]))

@@ -1,7 +1,8 @@
 """``stream-scorer export``: a model as a folder that decides on a device."""
 
+import shlex
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -10,6 +11,13 @@ from stream_scorer.cli.options import PassphraseOption, PlanOption, StoreOptions
 from stream_scorer.cli.output import dated_rows
 from stream_scorer.errors import SettingsError
 from stream_scorer.security.keys import passphrase_from, read_private
+
+_CHECKS: Final = {
+    "c": "make -C {} check",
+    "wasm": "node {}/check.mjs",
+    "python": "PYTHONPATH={} python -m stream_scorer_edge.check {}",
+}
+"""What proves on a device that a folder has the stream's bits, by target."""
 
 
 def export(
@@ -84,6 +92,7 @@ def export(
         "table_bytes": report.table_bytes,
         "code_bytes": report.code_bytes,
         "golden_rows": report.golden_rows,
+        "check": _CHECKS.get(target, "").replace("{}", shlex.quote(str(out))) or None,
         "differences": report.differences,
         "signed": signer is not None,
         "seconds": round(report.seconds, 3),

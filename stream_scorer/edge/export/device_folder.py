@@ -31,7 +31,7 @@ from stream_scorer.edge.files.export_folder import (
 )
 from stream_scorer.edge.files.seed import StateSeed, TerminalRows
 from stream_scorer.edge.update.gather_release import gather_release
-from stream_scorer.errors import EdgeError, ModelError, SettingsError
+from stream_scorer.errors import EdgeError, SettingsError
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.stores.deployment import plan_trust
 from stream_scorer.registry.sources import open_registry
@@ -93,8 +93,9 @@ def export_device(settings: Settings, order: DeviceExport) -> DeviceExportReport
         order: What to export, and where to.
 
     Raises:
-        EdgeError: The histories cannot serve the release, or the request has no key for them.
-        ModelError: The bundle is refused, or its probabilities depend on the machine.
+        EdgeError: The histories cannot serve the release, the request has no key for them, or the
+            bundle is not one that a device can decide with.
+        ModelError: The bundle is refused.
         SettingsError: The plan or the folder is refused.
         UnavailableError: The store or the broker does not answer.
     """
@@ -133,7 +134,7 @@ def _made(
     release = _loaded(settings, folder, rows)
     exponential = ENGINES[release.bundle.manifest.engine].own_exponential
     if not exponential:
-        raise ModelError(
+        raise EdgeError(
             f"bundle {release.label}: is of engine {release.bundle.manifest.engine}, whose "
             "probabilities depend on the machine",
             f"stream-scorer models upgrade {release.label} --engine 3 --version NEW",

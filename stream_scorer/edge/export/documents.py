@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.plan import table_of
 from stream_scorer.edge.export.order import ExportParts
+from stream_scorer.edge.files.export_folder import statement
 from stream_scorer.edge.native.image import ABI
 from stream_scorer.security.keys import key_id
 
-EXPORT, SIGNATURE = "export.json", "signature.json"
 _RESULTS: Final = """\
 ## What comes out
 
@@ -24,8 +24,6 @@ does not take a row, the row is `failed`: margin and score are NaN, and the outc
 `on_model_error`.
 
 """
-_SIGNED: Final = b"stream-scorer export signature 1\n"
-"""Precedes what is signed, so that a signature of something else is not valid for an export."""
 
 
 def _json(document: Mapping[str, Any]) -> bytes:
@@ -140,8 +138,3 @@ A row of {len(names)} float64 numbers, in this order. NaN is a missing value.
 {", ".join(f"`{name}`" for name in files)}. `export.json` has the sha256 of each file, and the
 content hash of the model. The code is under the Apache License 2.0, see `LICENSE`. {stated}
 """.encode()
-
-
-def statement(export: bytes) -> bytes:
-    """Return the bytes that a signature of an export signs."""
-    return _SIGNED + export

@@ -11,12 +11,13 @@ from pathlib import Path
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.policy_table import read_policy
 from stream_scorer.core.features.engines import ENGINES
-from stream_scorer.edge.export.documents import EXPORT, SIGNATURE, export_json, signature_json
+from stream_scorer.edge.export.documents import export_json, signature_json
 from stream_scorer.edge.export.golden_rows import expected_rows
 from stream_scorer.edge.export.order import ExportOrder, ExportParts, ExportReport
 from stream_scorer.edge.export.policy_image import policy_image
 from stream_scorer.edge.export.table_image import image_of
 from stream_scorer.edge.export.targets import DIFFERENCES, MODULE, TARGETS
+from stream_scorer.edge.files.export_folder import EXPORT, SIGNATURE
 from stream_scorer.errors import EdgeError, SettingsError
 from stream_scorer.models.bundles import golden
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, needed_files

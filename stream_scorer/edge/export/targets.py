@@ -30,7 +30,7 @@ CLANG_ARGUMENTS: Final = (
 )  # fmt: skip
 _EXPORTED: Final = (
     "ss_abi", "ss_model_size", "ss_open", "ss_scratch_size", "ss_feature_count", "ss_field_count",
-    "ss_value", "ss_decide", "ss_decide_rows", "ss_reserve",
+    "ss_segment_count", "ss_value", "ss_decide", "ss_decide_rows", "ss_reserve",
 )  # fmt: skip
 _DEBIAN: Final = "install clang, lld and wasi-libc; on Debian: apt-get install clang lld wasi-libc"
 _PAGE_ROWS: Final = 1_000
@@ -39,8 +39,9 @@ _C_USE: Final = """\
 `make` compiles the kernel and the model into `libstream_scorer_edge.a`, and the example; `make
 check` scores the golden rows and compares every bit. `make CC=clang` works, too. Without
 `-ffp-contract=off` the last bits of some scores differ. `stream_scorer_edge.h` explains the
-interface: C99, no allocation, no library but `memcpy`, and each row takes the same steps. The model
-can also be read from `tables.bin` at run time: put it at a multiple of 64 bytes."""
+interface: C99, no allocation, no library but `memcpy`, and each row takes the same steps.
+`example.c` is a program around it: it opens the linked model, `ss_tables`, and decides lines of
+text. The model can also be read from `tables.bin` at run time: put it at a multiple of 64 bytes."""
 _WASM_USE: Final = """\
 `node check.mjs` scores the golden rows and compares every bit. `scorer.mjs` scores in Node and in a
 browser. `page.html` is one file that scores the rows of a text file without a network."""

@@ -24,13 +24,18 @@ def golden_arrays(data: bytes) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]
         raise ImageError("not a file of golden rows")
     header: Any = np.frombuffer(data, GOLDEN, 1)[0]
     count, features, fields = (int(header[name]) for name in ("rows", "features", "fields"))
-    rows = np.frombuffer(data, "<f8", count * features, int(header["rows_at"]))
-    values = np.frombuffer(data, "<u2", count * fields, int(header["values_at"]))
+
+    def array(name: str, kind: Any, width: int = 1) -> NDArray[Any]:
+        at, size = int(header[f"{name}_at"]), np.dtype(kind).itemsize
+        if count == 0 or at + count * width * size > len(data):
+            raise ImageError("golden rows are incomplete: truncated")
+        return np.frombuffer(data, kind, count * width, at)
+
     return (
-        rows.reshape(count, features),
-        np.frombuffer(data, "<i8", count, int(header["amounts_at"])),
-        values.reshape(count, fields),
-        np.frombuffer(data, RESULT, count, int(header["results_at"])),
+        array("rows", "<f8", features).reshape(count, features),
+        array("amounts", "<i8"),
+        array("values", "<u2", fields).reshape(count, fields),
+        array("results", RESULT),
     )
 
 
@@ -54,6 +59,8 @@ def differences(tables: bytes, golden: bytes) -> tuple[int, int]:
     """
     scorer = ImageScorer(tables)
     rows, amounts, numbers, expected = golden_arrays(golden)
+    if (rows.shape[1], numbers.shape[1]) != (len(scorer.feature_names), len(scorer.policy_fields)):
+        raise ImageError("golden rows of another model")
     values = [
         [texts[number] if number < len(texts) else None for number in column]
         for (_, texts, _), column in zip(scorer.image.policy_fields(), numbers.T, strict=True)
@@ -65,11 +72,15 @@ def differences(tables: bytes, golden: bytes) -> tuple[int, int]:
 
 
 def main() -> int:
-    """Print one line; return 1 if a result differs."""
+    """Print one line; return 1 if a result differs, 2 if the files cannot be compared."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
-    rows, different = differences(
-        (folder / "tables.bin").read_bytes(), (folder / "golden.bin").read_bytes()
-    )
+    try:
+        rows, different = differences(
+            (folder / "tables.bin").read_bytes(), (folder / "golden.bin").read_bytes()
+        )
+    except (ImageError, OSError) as error:
+        sys.stderr.write(f"{folder}: {error}\n")
+        return 2
     sys.stdout.write(f"{rows} golden rows, {different} differ\n")
     return int(different > 0)
 

@@ -24,6 +24,19 @@ static void *read_all(const char *name, size_t *bytes) {
     return data;
 }
 
+/* Whether an array of `size` bytes for each row is inside of the file. */
+static int inside(const golden_header *golden, size_t bytes, uint64_t at, uint64_t size) {
+    return at % SS_ALIGNMENT == 0 && at <= bytes && size <= (bytes - at) / golden->rows;
+}
+
+static int whole(const golden_header *golden, size_t bytes) {
+    return golden->rows > 0 &&
+           inside(golden, bytes, golden->rows_at, golden->features * sizeof(double)) &&
+           inside(golden, bytes, golden->amounts_at, sizeof(int64_t)) &&
+           inside(golden, bytes, golden->values_at, golden->fields * sizeof(uint16_t)) &&
+           inside(golden, bytes, golden->results_at, sizeof(ss_result));
+}
+
 int main(int count, char **names) {
     size_t bytes = 0;
     ss_model model;
@@ -32,8 +45,11 @@ int main(int count, char **names) {
     unsigned char *data = read_all(count > 1 ? names[1] : "golden.bin", &bytes);
     const golden_header *golden = (const golden_header *)data;
     if (!data || bytes < sizeof *golden || memcmp(golden->magic, "SSGOLD1", 8) ||
-        golden->features != ss_feature_count(&model) || golden->fields != ss_field_count(&model))
+        golden->features != ss_feature_count(&model) || golden->fields != ss_field_count(&model) ||
+        !whole(golden, bytes)) {
+        free(data);
         return fprintf(stderr, "golden.bin: not this model's golden rows\n"), 2;
+    }
     void *memory = malloc(ss_scratch_size(&model) + SS_ALIGNMENT);
     if (!memory) return fprintf(stderr, "no memory\n"), 2;
     void *scratch = (char *)memory + SS_ALIGNMENT - (uintptr_t)memory % SS_ALIGNMENT;

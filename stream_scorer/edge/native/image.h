@@ -127,7 +127,7 @@ static uint32_t ss_crc(const unsigned char *data, uint64_t bytes) {
 
 /* Whether an array of `count` elements of `size` bytes is inside of the image. */
 static int ss_holds(const ss_model *m, uint64_t at, uint64_t count, uint64_t size) {
-    return at % SS_ALIGNMENT == 0 && at <= m->bytes && count * size <= m->bytes - at;
+    return at % SS_ALIGNMENT == 0 && at <= m->bytes && count <= (m->bytes - at) / size;
 }
 
 static int ss_each_below(const int32_t *numbers, uint32_t count, uint32_t bound) {
@@ -171,8 +171,8 @@ static int ss_step_fits(const ss_model *m, const ss_step *s, int before, uint32_
 }
 
 static int ss_masks_fit(const ss_model *m, const ss_part *p) {
-    uint64_t number = p->single ? 4 : 8, trees = SS_LINE / (p->leaves / 8);
     if ((p->leaves != 32 && p->leaves != 64) || p->groups == 0) return 0;
+    uint64_t number = p->single ? 4 : 8, trees = SS_LINE / (p->leaves / 8);
     if (p->trees > p->groups * trees || p->trees <= (p->groups - 1) * trees) return 0;
     if (!ss_holds(m, p->columns_at, p->columns, sizeof(ss_column)) ||
         !ss_holds(m, p->cuts_at, p->cuts, 8) ||

@@ -39,6 +39,7 @@ int ss_open(ss_model *m, const void *image, size_t bytes) {
 size_t ss_scratch_size(const ss_model *m) { return (size_t)m->scratch; }
 uint32_t ss_feature_count(const ss_model *m) { return ss_header_of(m)->features; }
 uint32_t ss_field_count(const ss_model *m) { return ss_header_of(m)->fields; }
+uint32_t ss_segment_count(const ss_model *m) { return ss_header_of(m)->segments; }
 
 int ss_value(const ss_model *m, uint32_t number, const char *text, size_t bytes) {
     if (number >= ss_header_of(m)->fields) return SS_NO_FIELD;

@@ -64,6 +64,7 @@ int ss_open(ss_model *model, const void *image, size_t bytes);
 size_t ss_scratch_size(const ss_model *model); /* bytes that each thread needs */
 uint32_t ss_feature_count(const ss_model *model);
 uint32_t ss_field_count(const ss_model *model);
+uint32_t ss_segment_count(const ss_model *model); /* the event may be NULL if there are none */
 
 /* The number of a text (UTF-8; `true` or `false` for a boolean) among the values that the policy
  * names for a field; another number if it names none such, also if the text is NULL (missing). */

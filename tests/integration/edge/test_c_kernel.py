@@ -70,7 +70,7 @@ def test_segments_are_the_first_that_fit(library: Any) -> None:
 
 def test_texts_have_the_numbers_of_the_policy(library: Any) -> None:
     scorer = NativeScorer(library, case_of(ensembles()["weights"], SEGMENTED).image)
-    assert scorer.fields == 3
+    assert (scorer.fields, scorer.segments) == (3, len(segments()))
     for number, field in enumerate(SEGMENTED.fields):
         for value, text in enumerate(field.values):
             assert scorer.value(number, text) == value
@@ -163,6 +163,20 @@ def test_every_number_outside_of_the_image_is_refused(library: Any) -> None:
         if code_of(library, sealed(changed)) == MALFORMED:
             refused.add(name)
     assert refused >= REFUSED, REFUSED - refused
+
+
+ODD_NUMBERS = (0, 1, 2, 3, 7, 8, 31, 33, 63, 65, 1 << 16, 1 << 31, (1 << 32) - 1)
+
+
+@pytest.mark.parametrize("kind", ["32-bit masks", "walked sets", "integers", "a table"])
+def test_no_number_of_an_image_ends_the_program(library: Any, kind: str) -> None:
+    case = case_of(ensembles()[kind], SEGMENTED, rows=5)
+    for name, at, dtype in fields_of(case.image):
+        for number in ODD_NUMBERS if dtype.kind == "u" else ():
+            changed = bytearray(case.image)
+            changed[at : at + dtype.itemsize] = number.to_bytes(dtype.itemsize, "little")
+            code = code_of(library, sealed(changed))
+            assert code in {0, MALFORMED}, (name, number)
 
 
 HOSTILE: dict[str, tuple[str, str, Any, int, Any]] = {

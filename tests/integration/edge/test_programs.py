@@ -9,8 +9,8 @@ import pytest
 
 from stream_scorer.edge.export import targets
 from stream_scorer.edge.native.check import golden_arrays
-from stream_scorer.edge.native.image import RESULT
 from stream_scorer.errors import SettingsError
+from tests.support.edge.browser import self_test
 from tests.support.edge.checked_programs import (
     PLAIN,
     SANITIZED,
@@ -95,6 +95,25 @@ def test_the_example_decides_rows_of_text(folder: Path, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     scores = [float(line.split()[1]) for line in out.splitlines()]
     assert scores == results["score"][:64].tolist()
+    for ending in ("", "0,-", "0,-,DE,1", "x,-,DE", ",-,DE", "99999999999999999999,-,DE"):
+        broken = ",".join([*map(repr, rows[0].tolist()), ending])
+        code, out, err = run(made, "./example", text=f"{lines[0]}\n{broken}\n")
+        assert (code, err) == (2, "line 2: not the values that are needed\n"), ending
+        assert out.count("\n") == 1
+    for first in ("", "x", "1x"):
+        broken = ",".join([first, *lines[0].split(",")[1:]])
+        assert run(made, "./example", text=broken)[0] == 2
+
+
+@pytest.mark.parametrize("length", [0, 63, 4_096, -64])
+def test_golden_rows_that_are_not_whole_are_refused(
+    folder: Path, tmp_path: Path, length: int
+) -> None:
+    program = checker(folder, tmp_path / "made", SANITIZED)
+    whole = (folder / "golden.bin").read_bytes()
+    (program.parent / "golden.bin").write_bytes(whole[:length])
+    code, out, err = run(program.parent, str(program))
+    assert (code, out, err) == (2, "", "golden.bin: not this model's golden rows\n")
 
 
 def test_node_proves_the_folder(wasm: Path) -> None:
@@ -112,21 +131,73 @@ def test_node_notices_a_changed_golden_row(wasm: Path, tmp_path: Path) -> None:
     assert (code, out) == (1, f"{golden_count(made)} golden rows, 1 differ\n")
 
 
-def test_the_host_for_javascript_takes_events(wasm: Path) -> None:
-    script = """
+def in_node(folder: Path, script: str) -> str:
+    """Return what a script prints in Node; it has a ``scorer``, and ``refusal`` of a call."""
+    start = """
     import { readFileSync } from "node:fs";
     import { Scorer } from "./scorer.mjs";
-    const scorer = await Scorer.open(readFileSync("stream_scorer_edge.wasm"), readFileSync("tables.bin"));
-    const rows = Array.from({ length: 3 }, () => Array(scorer.features).fill(1));
-    const events = [{ amount: 5001, values: ["ECOM", "DE"] }, { amount: 5, values: [null, "FR"] }, {}];
-    console.log(scorer.decide(rows, events).map((each) => each.segment).join());
-    try { scorer.decide([[1]]); } catch (error) { console.log(error.message); }
+    const read = (name) => readFileSync(new URL(name, import.meta.url));
+    const scorer = await Scorer.open(read("stream_scorer_edge.wasm"), read("tables.bin"));
+    const refusal = (call) => { try { call(); return "taken"; } catch (error) { return error.message; } };
     """  # noqa: E501 a script
-    (wasm / "events.mjs").write_text(script)
-    code, out, err = run(wasm, "node", "events.mjs")
-    (wasm / "events.mjs").unlink()
+    (folder / "script.mjs").write_text(start + script)
+    code, out, err = run(folder, "node", "script.mjs")
+    (folder / "script.mjs").unlink()
     assert (code, err) == (0, "")
-    assert out == "0,1,-1\na row has 9 features\n"
+    return out
+
+
+def test_the_host_for_javascript_takes_events(wasm: Path) -> None:
+    script = """
+    const rows = Array.from({ length: 3 }, () => Array(scorer.features).fill(1));
+    const events = [{ amount: 5001, values: ["ECOM", "DE"] }, { amount: "5", values: [null, "FR"] },
+      { amount: 7n, values: ["ECOM".repeat(2_000), null] }];
+    console.log(scorer.decide(rows, events).map((each) => each.segment).join());
+    console.log(refusal(() => scorer.decide([[1]])));
+    console.log(refusal(() => scorer.decide(rows)));
+    console.log(refusal(() => scorer.decide(rows, events.slice(1))));
+    const none = { amount: 1, values: [] };
+    console.log(refusal(() => scorer.decide(rows, [none, none, none])));
+    for (const amount of [undefined, null, 1.5, "1e3", 2 ** 65, "9223372036854775808"]) {
+      const event = { amount, values: [null, null] };
+      console.log(refusal(() => scorer.decide(rows.slice(2), [event])));
+    }
+    """
+    amounts = ("undefined", "null", "1.5", "1e3", "36893488147419103000", "9223372036854775808")
+    needs = "the policy needs the amount and the fields of each event"
+    assert in_node(wasm, script).splitlines() == [
+        "0,1,-1", "a row has 9 features", needs, needs, "an event has 2 values",
+        *(f"amount {amount}: not a whole number of minor units" for amount in amounts),
+    ]  # fmt: skip
+
+
+def test_lines_of_text_are_decided_or_refused(wasm: Path) -> None:
+    rows, _, _, results = golden_arrays((wasm / "golden.bin").read_bytes())
+    usable = np.linspace(0, len(rows) - 1, 200).astype(np.int64)
+    lines = [",".join([*map(repr, rows[number].tolist()), "0", "-", " DE "]) for number in usable]
+    (wasm / "rows.csv").write_text("\r\n".join([*lines, "", ""]))
+    nine = ",".join("1" * 9)
+    refused = [nine, f"{nine},5,-", f"{nine},5,-,-,-", f"{nine[:-1]},5,-,-", f"{nine[:-1]}x,5,-,-",
+               f"{nine[:-1]}constructor,5,-,-", f"{nine},5.5,-,-", f"{nine},,-,-"]  # fmt: skip
+    script = f"""
+    const found = scorer.decide_text(read("rows.csv").toString());
+    console.log(found.length, scorer.decide_text("").length);
+    for (const text of {refused}) console.log(refusal(() => scorer.decide_text("\\n" + text)));
+    const special = scorer.decide_text("NaN,-inf,inf,+1,-.5,1.,1e3,2E-2,0,5,-,-");
+    console.log(special.length);
+    for (const each of found) console.log(each.score);
+    """
+    told = in_node(wasm, script).splitlines()
+    (wasm / "rows.csv").unlink()
+    amount = "not a whole number of minor units"
+    assert told[:10] == [
+        "200 0", *(f"line 2: {count} values, not 12" for count in (9, 11, 13)),
+        "line 2: nothing: not a number", "line 2: x: not a number",
+        "line 2: constructor: not a number", f"line 2: amount 5.5: {amount}",
+        f"line 2: amount : {amount}", "1",
+    ]  # fmt: skip
+    scores = np.array([float(each) for each in told[10:]])
+    assert scores.tobytes() == results["score"][usable].tobytes()
 
 
 def test_wasm_has_the_bits_of_every_kind_of_body(wasm: Path, tmp_path: Path) -> None:
@@ -154,16 +225,8 @@ def test_a_missing_compiler_is_named_with_its_packages() -> None:
 
 
 def test_the_page_scores_in_a_browser_without_a_network(wasm: Path, tmp_path: Path) -> None:
-    page = (wasm / "page.html").resolve().as_uri()
-    code, out, err = run(
-        tmp_path, "chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom",
-        f"--user-data-dir={tmp_path / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND",
-        "--virtual-time-budget=60000", f"{page}#selftest",
-    )  # fmt: skip
-    assert code == 0, err
-    found = re.search(r'<pre id="selftest" hidden="">1000 golden rows, 0 differ\n([0-9a-f]+)', out)
-    assert found, out[-2_000:]
-    made = np.frombuffer(bytes.fromhex(found[1]), RESULT)
+    count, different, made = self_test(wasm / "page.html", tmp_path / "profile")
+    assert (count, different) == (1_000, 0)
     results = golden_arrays((wasm / "golden.bin").read_bytes())[3]
     chosen = [number * len(results) // 1_000 for number in range(1_000)]
     assert made.tobytes() == results[chosen].tobytes()

@@ -25,7 +25,7 @@ def compiled(folder: Path, *, compiler: str = "gcc", flags: Sequence[str] = FLAG
     library.ss_model_size.restype = library.ss_scratch_size.restype = _SIZE
     library.ss_open.argtypes = [_POINTER, _POINTER, _SIZE]
     library.ss_scratch_size.argtypes = library.ss_feature_count.argtypes = [_POINTER]
-    library.ss_field_count.argtypes = [_POINTER]
+    library.ss_field_count.argtypes = library.ss_segment_count.argtypes = [_POINTER]
     library.ss_value.argtypes = [_POINTER, ctypes.c_uint32, ctypes.c_char_p, _SIZE]
     library.ss_decide_rows.argtypes = [_POINTER, _POINTER, _SIZE, _POINTER, _POINTER, _POINTER]
     return library
@@ -69,6 +69,8 @@ class NativeScorer:
         self._scratch = aligned(bytes(library.ss_scratch_size(self._model)))
         self.features = library.ss_feature_count(self._model)
         self.fields = library.ss_field_count(self._model)
+        self.segments = library.ss_segment_count(self._model)
+        self._last: Any = None
 
     def value(self, field: int, text: str | None) -> int:
         """Return the number of a text among the values that the policy names for a field."""
@@ -84,17 +86,24 @@ class NativeScorer:
         rows = np.ascontiguousarray(rows)
         found = np.zeros(len(rows), RESULT)
         events: Any = None
+        numbers = np.zeros((len(rows), max(self.fields, 1)), np.uint16)
         if amounts is not None:
-            numbers = np.zeros((len(rows), max(self.fields, 1)), np.uint16)
             if values is not None:
                 numbers[:, : self.fields] = values
             events = np.zeros(len(rows), [("amount", np.int64), ("values", np.uintp)])
             events["amount"] = amounts
             events["values"] = numbers.ctypes.data + np.arange(len(rows)) * numbers.strides[0]
+        # The events point to the numbers.
+        self._last = (rows, events, found, numbers)
+        self.again()
+        return found
+
+    def again(self) -> None:
+        """Score the rows of the last call again, to the same results."""
+        rows, events, found, _ = self._last
         code = self.library.ss_decide_rows(
             self._model, rows.ctypes.data, len(rows),
             None if events is None else events.ctypes.data, self._scratch.ctypes.data,
             found.ctypes.data,
         )  # fmt: skip
         assert code == 0, code
-        return found

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from stream_scorer.edge.native.image import RESULT
 from tests.support.edge.native_library import RefusedImage
 
-_AT_ONCE = 4_096
+AT_ONCE = 4_096
+"""Rows of a call."""
 _EVENT_BYTES = 16
 _EVENT = np.dtype([("amount", "<i8"), ("values", "<u4"), ("zero", "<u4")])
 
@@ -38,9 +39,10 @@ class WasmScorer:
             raise RefusedImage(code)
         self.features = self._call("ss_feature_count", self._model)
         self.fields = self._call("ss_field_count", self._model)
+        self.segments = self._call("ss_segment_count", self._model)
         sizes = (
-            self._call("ss_scratch_size", self._model), _AT_ONCE * self.features * 8,
-            _AT_ONCE * max(self.fields, 1) * 2, _AT_ONCE * _EVENT_BYTES, _AT_ONCE * RESULT.itemsize,
+            self._call("ss_scratch_size", self._model), AT_ONCE * self.features * 8,
+            AT_ONCE * max(self.fields, 1) * 2, AT_ONCE * _EVENT_BYTES, AT_ONCE * RESULT.itemsize,
         )  # fmt: skip
         self._scratch, self._rows, self._values, self._events, self._results = (
             self._call("ss_reserve", size) for size in sizes
@@ -61,16 +63,16 @@ class WasmScorer:
         """Return RESULT[n] of rows, float64[n, m]; without amounts, without events."""
         found = [
             self._some(
-                rows[first : first + _AT_ONCE],
-                None if amounts is None else amounts[first : first + _AT_ONCE],
-                None if values is None else values[first : first + _AT_ONCE],
+                rows[first : first + AT_ONCE],
+                None if amounts is None else amounts[first : first + AT_ONCE],
+                None if values is None else values[first : first + AT_ONCE],
             )
-            for first in range(0, len(rows), _AT_ONCE)
+            for first in range(0, len(rows), AT_ONCE)
         ]
         return np.concatenate(found)
 
-    def again(self, count: int = _AT_ONCE) -> None:
-        """Score rows of the last call again, without copying them."""
+    def again(self, count: int = AT_ONCE) -> None:
+        """Score so many rows of the last call again, without copying them."""
         self._call(
             "ss_decide_rows", self._model, self._rows, count, 0, self._scratch, self._results
         )

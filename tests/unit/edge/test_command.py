@@ -1,6 +1,8 @@
 """The command ``export``: its report, its options, and its exit codes."""
 
 import json
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,7 +34,7 @@ def test_the_report_names_folder_rows_and_sizes(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair = generate(tmp_path / "key")
-    out = tmp_path / "made"
+    out = tmp_path / "made here"
     code, told, err = run(
         capsys, monkeypatch, LABEL, "--target", "python", "--out", out, "--store", store,
         "--key", pair.private, "--json",
@@ -43,6 +45,10 @@ def test_the_report_names_folder_rows_and_sizes(
     assert document["table_bytes"] == (out / "tables.bin").stat().st_size
     assert document["golden_rows"] > 1_000
     assert json.loads((out / "signature.json").read_text())["key_id"] == pair.key_id
+    assert document["check"] == f"PYTHONPATH='{out}' python -m stream_scorer_edge.check '{out}'"
+    command = document["check"].replace(" python ", f" {shlex.quote(sys.executable)} ")
+    done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S602 the report's own command
+    assert done.stdout == f"{document['golden_rows']} golden rows, 0 differ\n"
 
 
 def test_a_plan_that_is_named_has_the_policy(

@@ -4,6 +4,8 @@ import base64
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,13 +16,15 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stream_scorer.edge.export.documents import statement
+from stream_scorer.edge.export.golden_rows import ExpectedRows
+from stream_scorer.edge.files.export_folder import statement
+from stream_scorer.edge.native import check
 from stream_scorer.edge.native.check import differences, golden_arrays
-from stream_scorer.edge.native.image import TableImage
+from stream_scorer.edge.native.image import RESULT, ImageError, TableImage
 from stream_scorer.errors import EdgeError, SettingsError
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.writer import write_bundle
-from stream_scorer.security.keys import key_id
+from stream_scorer.security.keys import generate, key_id, read_private
 from tests.layout.edge_arithmetic import NATIVE, rendered
 from tests.support.edge.exported import LABEL, exported, store_of
 from tests.support.models.bundle_cases import FEATURES, FRAUD, MODELS, ROWS, candidate
@@ -94,6 +98,30 @@ def test_a_changed_table_or_golden_row_is_noticed(folder: Path) -> None:
     assert differences(tables, bytes(golden))[1] == 1
 
 
+@pytest.mark.parametrize("length", [0, 63, 4_096, -64])
+def test_golden_rows_that_are_not_whole_are_refused(folder: Path, length: int) -> None:
+    tables, golden = ((folder / name).read_bytes() for name in ("tables.bin", "golden.bin"))
+    with pytest.raises(ImageError, match="golden rows"):
+        differences(tables, golden[:length])
+
+
+def test_the_check_ends_with_a_line_for_files_it_cannot_compare(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["check", str(tmp_path)])
+    assert check.main() == 2
+    (tmp_path / "tables.bin").write_bytes((folder / "tables.bin").read_bytes())
+    other = ExpectedRows(
+        np.zeros((1, 2)), np.zeros(1, np.int64), np.zeros((1, 0), np.uint16), np.zeros(1, RESULT)
+    )
+    (tmp_path / "golden.bin").write_bytes(other.as_bytes())
+    assert check.main() == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[1] == f"{tmp_path}: golden rows of another model"
+
+
 def test_the_feature_program_is_data(folder: Path) -> None:
     document = json.loads((folder / "features.json").read_text())
     names = [each["name"] for each in document["features"]]
@@ -139,6 +167,31 @@ def test_a_signature_is_of_this_export(store: Path, tmp_path: Path) -> None:
     key.public_key().verify(signature, statement(signed))
     with pytest.raises(InvalidSignature):
         key.public_key().verify(signature, statement(signed + b" "))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs OpenSSL")
+def test_the_guides_commands_check_a_signed_export(store: Path, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "EDGE.md").read_text()
+    (script,) = re.findall(r"^```\n(cd fraud-c\n.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    exported(
+        store, "python", tmp_path / "fraud-c", key=read_private(generate(tmp_path / "risk").private)
+    )
+
+    def checked() -> tuple[int, str]:
+        command = ["bash", "-e", "-o", "pipefail", "-c", script]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S603 the guide's own commands
+        return done.returncode, done.stdout
+
+    assert checked() == (0, "Signature Verified Successfully\n")
+    tables = tmp_path / "fraud-c" / "tables.bin"
+    tables.write_bytes(tables.read_bytes() + b"x")
+    code, out = checked()
+    assert code != 0
+    assert "tables.bin: FAILED" in out
+    document = tmp_path / "fraud-c" / "export.json"
+    document.write_text(document.read_text().replace("fraud:3.0.1", "fraud:3.0.2"))
+    code, out = checked()
+    assert (code, out) == (1, "Signature Verification Failure\n")
 
 
 def test_another_engine_is_refused_with_the_fix(store: Path, tmp_path: Path) -> None:

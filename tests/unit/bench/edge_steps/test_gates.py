@@ -14,31 +14,28 @@ from stream_scorer.edge.export.golden_rows import cuts_of
 from tests.support.edge.edge_models import ensembles
 
 
-def test_each_row_must_be_equal_and_each_digest_the_same() -> None:
-    bits = {"rows": 10, "equal": {"c": 10}}
-    digests = {"boosting": {"stream": "a", "c": "a"}}
-    assert edge.equality_failures(bits, digests, digests) == []
-    fewer = bits | {"equal": {"c": 9}}
-    assert edge.equality_failures(fewer, digests, digests) == ["c: 9 rows are equal, must be 10"]
-    other = {"boosting": {"stream": "a", "c": "b"}}
-    assert edge.equality_failures(bits, digests, other) == [
-        "boosting: c has other results without fused operations in the C library"
-    ]
+def test_the_summary_has_all_keys_and_adds_what_is_lost() -> None:
+    keys = ("ns_per_score", "max_to_median", "code_bytes", "table_bytes", "lost", "duplicates")
+    assert edge.summary({}) == dict.fromkeys(keys)
+    assert edge.summary({"offline": {"ended_with": 2}}) == dict.fromkeys(keys)
+    back = {"lost": 1, "duplicates": 2}
+    found = edge.summary({"return_path": back, "offline": back, "toolchain": {"code_bytes": 7}})
+    assert (found["lost"], found["duplicates"], found["code_bytes"]) == (2, 4, 7)
 
 
 @pytest.mark.parametrize(
     ("times", "spread", "line"),
     [
-        ({"c": 120.0, "ours": 100.0, "wasm": 300.0}, 3.0, None),
-        ({"c": 121.0, "ours": 100.0, "wasm": 300.0}, 3.0, "C takes 1.21"),
-        ({"c": 120.0, "ours": 100.0, "wasm": 301.0}, 3.0, "WebAssembly takes 3.01"),
-        ({"c": 120.0, "ours": 100.0, "wasm": 300.0}, 3.01, "the slowest row takes 3.01"),
+        ({"c": 1.2, "wasm": 3.0}, 3.0, None),
+        ({"c": 1.201, "wasm": 3.0}, 3.0, "C takes 1.201"),
+        ({"c": 1.2, "wasm": 3.001}, 3.0, "WebAssembly takes 3.001"),
+        ({"c": 1.2, "wasm": 3.0}, 3.01, "the slowest row takes 3.01"),
     ],
 )
 def test_each_gate_of_speed_fails_just_past_it(
     times: dict[str, float], spread: float, line: str | None
 ) -> None:
-    found = speed.failures({"ns_per_score": times, "max_to_median": spread})
+    found = speed.failures({"times_ours": times, "max_to_median": spread})
     assert [each[: len(line or "")] for each in found] == ([] if line is None else [line])
 
 
@@ -50,6 +47,8 @@ def test_each_gate_of_speed_fails_just_past_it(
         ({"code_bytes": 32_769}, "the kernel has 32769 bytes"),
         ({"fused": 1}, "fused operations: 1"),
         ({"clean": {"valgrind": False}}, "clean under valgrind: False"),
+        ({"page": {"rows": 999, "equal": 1_000}}, "the page scores 999 rows"),
+        ({"page": {"rows": 1_000, "equal": 999}}, "999 rows of the page are equal"),
     ],
 )
 def test_each_gate_of_the_toolchain_fails_just_past_it(
@@ -57,7 +56,7 @@ def test_each_gate_of_the_toolchain_fails_just_past_it(
 ) -> None:
     good = {
         "seconds": {"export": 1.5, "compile": 0.5}, "code_bytes": 32_768, "fused": 0,
-        "clean": {"valgrind": True},
+        "clean": {"valgrind": True}, "page": {"rows": 1_000, "equal": 1_000},
     }  # fmt: skip
     found = toolchain.failures(good | change)
     assert [each[: len(line or "")] for each in found] == ([] if line is None else [line])
