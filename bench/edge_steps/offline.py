@@ -26,6 +26,8 @@ from tests.support.device.offline import failures, offline_run
 DEVICES: Final = 4
 DECISIONS: Final = 10_000
 QUICK: Final = 800
+LEAST_DRAINED: Final = 5_000
+"""Rows a second; not judged with few of them."""
 
 
 def main() -> int:
@@ -39,6 +41,10 @@ def main() -> int:
             found = offline_run(kafka, place, DEVICES, each)
     failed = failures(found)
     failed += missed(("{} processes were killed", found["killed"], "==", 5 + DEVICES))
+    if not script.quick:
+        failed += missed(
+            ("{} rows drained per second", found["drained_per_second"], ">=", LEAST_DRAINED)
+        )
     return script.conclude(found | {"seconds": script.seconds}, failed)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from stream_scorer.cli.options import ConfigJsonOptions, ConfigOptions
+from stream_scorer.cli.output import dated_rows
 from stream_scorer.errors import SettingsError
 
 DeviceOption = Annotated[
@@ -59,7 +60,7 @@ def install(
         "model": made.model, "digest": made.digest, "state": made.state,
         "terminals_watermark": made.terminals_watermark,
     }  # fmt: skip
-    options.show_fields(document, "Installed")
+    options.show_fields(document, "Installed", dated_rows(document, "terminals_watermark"))
 
 
 def run(
@@ -69,7 +70,8 @@ def run(
     stdin: Annotated[
         bool,
         typer.Option(
-            "--stdin", help="Read transactions from standard input, one JSON object a line."
+            "--stdin",
+            help="Read transactions from standard input, one JSON object a line; without updates.",
         ),
     ] = False,
     accept_cold: Annotated[
@@ -112,6 +114,11 @@ def run(
     asked = DeviceOptions(release, accept_cold, accept_gap)
     if stdin:
         run_lines(settings, asked)
+    elif release is not None and settings.edge.update.url:
+        raise SettingsError(
+            "--release: updates of edge.update.url change `current`, not this folder",
+            "leave --release out, or set edge.update.url to nothing",
+        )
     else:
         run_device(settings, asked, lambda line: typer.echo(line, err=True))
 
@@ -124,7 +131,8 @@ def status(
 ) -> None:
     """Show a device's rows, history and release.
 
-    A running device is asked at its address. Otherwise its files are opened.
+    A running device is asked at its address. Otherwise its files are opened, and repaired if a
+    power cut has torn them.
 
     Exit codes: 2 settings; 15 the files are damaged, or a process has them that does not listen.
     """
@@ -133,15 +141,9 @@ def status(
     settings = options.settings({"edge": {"device": device}})
     document: dict[str, Any] | None = running_status(settings)
     if document is None:
-        from stream_scorer.edge.run.open_device import (  # noqa: PLC0415 loads slowly
-            DeviceOptions,
-            opened_device,
-        )
-        from stream_scorer.edge.run.status import status_of  # noqa: PLC0415 see above
+        from stream_scorer.edge.run.open_device import DeviceOptions  # noqa: PLC0415 loads slowly
+        from stream_scorer.edge.run.status import stopped_status  # noqa: PLC0415 see above
 
-        offline = settings.edge.model_copy(update={"upload": "none"})
-        settings = settings.model_copy(update={"edge": offline})
-        with opened_device(settings, DeviceOptions(release)) as opened:
-            document = status_of(opened).document()
+        document = stopped_status(settings, DeviceOptions(release)).document()
     shown = json.loads(json.dumps(document))
-    options.show_fields(shown, f"Device {shown['device']}")
+    options.show_fields(shown, f"Device {shown['device']}", dated_rows(shown, "cold_until"))

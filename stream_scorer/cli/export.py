@@ -8,6 +8,7 @@ import typer
 
 from stream_scorer.cli.export_device import export_for_device
 from stream_scorer.cli.options import PassphraseOption, PlanOption, StoreOptions
+from stream_scorer.cli.output import dated_rows
 from stream_scorer.errors import SettingsError
 from stream_scorer.security.keys import passphrase_from, read_private
 
@@ -70,7 +71,9 @@ def export(
             settings, model, out, plan, None if key is None else (key, passphrase_file), request,
             state, terminal_rows=terminal_rows,
         )  # fmt: skip
-        options.show_fields(told, "Exported")
+        options.show_fields(
+            told, "Exported", dated_rows(told, "newest_event", "terminals_watermark")
+        )
         return
     if request or state or terminal_rows:
         raise SettingsError(

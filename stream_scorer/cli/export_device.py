@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from stream_scorer import devkafka
 from stream_scorer.security.keys import passphrase_from, read_private
 from stream_scorer.settings import Settings
 
@@ -36,6 +37,9 @@ def export_for_device(
         read_request,
     )
 
+    if state is not None or terminal_rows:
+        fix = "set kafka.bootstrap, or start one: stream-scorer kafka start"
+        settings = devkafka.connected(settings, fix)
     asked = None if request is None else read_request(request)
     signer = None if key is None else read_private(key[0], passphrase_from(key[1]))
     customers = None if state is None else read_ids(state)

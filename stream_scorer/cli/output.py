@@ -180,6 +180,23 @@ def field_rows(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str,
     return rows
 
 
+def dated_rows(document: Mapping[str, Any], *times: str) -> list[tuple[str, object]]:
+    """Return a document as rows, with some values as times to the second.
+
+    >>> dated_rows({"rows": 2, "until": 1522584000000, "seen": 0}, "until", "seen")
+    [('rows', 2), ('until', '2018-04-01 12:00:00'), ('seen', None)]
+
+    Args:
+        document: As for :func:`field_rows`.
+        times: Names of values in ms since the epoch; 0 and None are no time.
+    """
+    told = {
+        name: (short_time(utc_text(value)) if value else None) if name in times else value
+        for name, value in document.items()
+    }
+    return field_rows(told)
+
+
 def short_time(text: str | None) -> str | None:
     """Return a time in ISO 8601 to the second: ``2018-04-01 12:00:00``; None stays None."""
     return None if text is None else text[:19].replace("T", " ")

@@ -63,9 +63,10 @@ def serve(
     or registry; 11 there is no rollout plan, or the control log is incomplete.
     """
     overrides = {"serving": {"port": port}}
-    connected = decisions and not openapi
-    settings = options.connected(overrides) if connected else options.settings(overrides)
+    settings = options.settings(overrides)
     if not openapi:
+        if decisions or settings.serving.edge.enabled:
+            settings = options.connected(overrides)
         refuse_unsafe(settings)
     try:
         from stream_scorer.serving.openapi.document import document_bytes  # noqa: PLC0415

@@ -61,14 +61,27 @@ class Finding:
 
 
 def refuse_unsafe(settings: Settings) -> None:
-    """Refuse settings that have a finding, if the mode is production.
+    """Refuse settings of a process that have a finding, if the mode is production.
 
     Raises:
         SettingsError: Names the first finding and its fix, and how many more there are.
     """
+    _refuse(settings, setting_findings(settings))
+
+
+def refuse_unsafe_device(settings: Settings) -> None:
+    """Refuse settings of a device that have a finding, if the mode is production.
+
+    Raises:
+        SettingsError: As for :func:`refuse_unsafe`.
+    """
+    _refuse(settings, _of_device(settings))
+
+
+def _refuse(settings: Settings, findings: Iterator[Finding]) -> None:
     if settings.mode != PRODUCTION:
         return
-    found = list(setting_findings(settings))
+    found = list(findings)
     if found:
         more = f" (and {len(found) - 1} more: stream-scorer security check)" if found[1:] else ""
         raise SettingsError(
@@ -93,11 +106,7 @@ def setting_findings(settings: Settings) -> Iterator[Finding]:
             yield Finding(name, "is not encrypted", "use https:// or the store's own protocol")
         elif urlsplit(url).scheme not in _LOCAL:
             yield from _of_environment(name)
-    if not settings.models.require_signature:
-        yield Finding(
-            "models.require_signature", "is false: unsigned bundles are loaded",
-            "set it to true, and models.trusted_keys",
-        )  # fmt: skip
+    yield from _of_models(settings)
     if not settings.rollout.require_signature:
         yield Finding(
             "rollout.require_signature", "is false: whoever writes to the topic commands a rollout",
@@ -109,6 +118,23 @@ def setting_findings(settings: Settings) -> Iterator[Finding]:
     yield from _of_endpoint(settings.http)
     yield from _of_api(settings.serving)
     yield from _of_access(settings.serving.access)
+
+
+def _of_device(settings: Settings) -> Iterator[Finding]:
+    """Yield what is unsafe in the settings of a device, which answers on its own machine only."""
+    yield from _of_models(settings)
+    yield from _of_endpoint(settings.http)
+    if settings.edge.upload == "kafka":
+        # Its transactional id is that of the device, whatever kafka.instance is.
+        yield from (each for each in _of_kafka(settings.kafka) if each.setting != "kafka.instance")
+
+
+def _of_models(settings: Settings) -> Iterator[Finding]:
+    if not settings.models.require_signature:
+        yield Finding(
+            "models.require_signature", "is false: unsigned bundles are loaded",
+            "set it to true, and models.trusted_keys",
+        )  # fmt: skip
 
 
 def _of_api(serving: Serving) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 import base64
 import json
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -182,13 +182,15 @@ class DeviceHistory:
         for at in range(0, len(data), _CHUNK_BYTES):
             yield DeviceFrame(kind, self.sequence, data[at : at + _CHUNK_BYTES])
 
-    def restore(self, frames: Iterable[DeviceFrame], cold: ColdHistory | None = None) -> None:
+    def restore(
+        self, frames: Iterable[DeviceFrame], cold: Callable[[], ColdHistory] | None = None
+    ) -> None:
         """Continue from the snapshot at the beginning of a log's frames, and read up to its end.
 
         Args:
             frames: The frames.
-            cold: Whose history is incomplete if the rings cannot serve the features; None: they are
-                refused then.
+            cold: Returns whose history is incomplete if the rings cannot serve the features; None:
+                they are refused then.
 
         Raises:
             EdgeError: It is damaged or incomplete, or cannot serve the features.
@@ -211,7 +213,9 @@ class DeviceHistory:
             raise EdgeError(f"{_DAMAGED}: {error}", "see docs/EDGE.md, Recovery") from error
         self.recent = RecentAnswers.unpacked(parts[FrameKind.RECENT])
 
-    def _restore(self, meta: dict[str, Any], buckets: bytes, cold: ColdHistory | None) -> None:
+    def _restore(
+        self, meta: dict[str, Any], buckets: bytes, cold: Callable[[], ColdHistory] | None
+    ) -> None:
         if meta["format"] != _FORMAT:
             raise EdgeError(
                 f"the device's snapshot has format {meta['format']}, this release has {_FORMAT}",
@@ -226,7 +230,7 @@ class DeviceHistory:
         stored = RingsMeaning(lateness, horizon, cap, unit, self._stored)
         why = stored.unfit(self.meaning)
         if why and cold is not None:
-            self.cold = cold
+            self.cold = cold()
             return
         if why:
             raise EdgeError(f"the device's history cannot serve this release: {why}", _UNFIT)

@@ -1,6 +1,7 @@
 """Opens a device's files: checks them against each other, and repairs them from each other."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -66,10 +67,11 @@ def open_state(
     outbox = Outbox(files.outbox, files.cipher, files.device)
     try:
         return _Recovery(files, features, identity, begin, outbox).state()
-    except (OSError, OutboxFullError) as error:
+    except OSError as error:
         outbox.close()
-        why = getattr(error, "strerror", None) or error
-        raise UnavailableError(f"{files.folder}: {why}", "free room on the disk") from error
+        raise UnavailableError(
+            f"{files.folder}: {error.strerror}", "free room on the disk"
+        ) from error
     except BaseException:
         outbox.close()
         raise
@@ -89,8 +91,14 @@ class _Recovery:
         self._outbox = outbox
         self._history = DeviceHistory(features)
         self._missing: list[tuple[int, bytes]] = []
-        need = features.need.window_ms
-        self._cold = ColdHistory(begin.now + need if need else 0)
+
+    def _cold(self) -> ColdHistory:
+        """Return a history that lacks what was before now.
+
+        The clock of the machine may have gone back, so that of the device counts.
+        """
+        need = self._features.need.window_ms
+        return ColdHistory(max(self._begin.now, self._history.noted) + need if need else 0)
 
     def state(self) -> DeviceState:
         """Return the open files."""
@@ -100,7 +108,8 @@ class _Recovery:
             state = DeviceState(
                 self._files, log, self._outbox, self._history, self._identity, self._missing
             )
-            state.add_to_outbox()
+            with suppress(OutboxFullError):  # its upload makes room; the next group tries again
+                state.add_to_outbox()
         except BaseException:
             if log is not None:
                 log.close()
@@ -139,8 +148,7 @@ class _Recovery:
         log = DeviceLog(self._files.log, self._files.cipher, self._files.device, self._files.hook)
         try:
             frames = log.frames()
-            cold = self._cold if self._begin.accept_cold else None
-            self._history.restore(frames, cold)
+            self._history.restore(frames, self._cold if self._begin.accept_cold else None)
             self._replay(frames)
         except BaseException:
             log.close()
@@ -196,7 +204,7 @@ class _Recovery:
         # What is there of the history stays: the rows in between are missing in it.
         self._history.noted = max(self._history.noted, self._begin.now)
         self._history.sequence, self._history.chain = published.sequence, published.chain
-        self._history.cold = self._cold
+        self._history.cold = self._cold()
         self._missing = []
 
     def _begin_new(self) -> None:
@@ -209,7 +217,7 @@ class _Recovery:
         history.noted = self._begin.now
         if seed is not None:
             self._sow(seed)
-        elif self._cold.until and not self._begin.accept_cold:
+        elif self._cold().until and not self._begin.accept_cold:
             days = self._features.need.window_ms / 86_400_000
             raise EdgeError(
                 f"the features look back {days:g} days, and the device has no history",
@@ -217,7 +225,7 @@ class _Recovery:
                 "incomplete until their windows have passed, and decisions are flagged degraded",
             )
         else:
-            history.cold = self._cold
+            history.cold = self._cold()
 
     def _sow(self, seed: StateSeed) -> None:
         """Begin with provisioned histories.

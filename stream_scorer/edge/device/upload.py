@@ -21,6 +21,10 @@ from stream_scorer.errors import EdgeError, StreamScorerError, UnavailableError
 _FIRST_SECONDS: Final = 1.0
 _MOST_SECONDS: Final = 60.0
 _CLOSE_SECONDS: Final = 15.0
+_BYTES_MOST: Final = 4 * 1024 * 1024
+"""Of a batch; in base64 and JSON it is smaller than ``serving.edge.body_bytes_max``."""
+_ROW_BYTES: Final = 256
+"""Of a row besides its key, value and decision."""
 _JITTER: Final = 0.3
 """Devices that lost the same network come back at different moments."""
 _RECOVERY: Final = "see docs/EDGE.md, Recovery"
@@ -125,7 +129,7 @@ class Uploader(Closing):
         if not self._asked:
             self._settle(self._client.progress())
             self._asked = True
-        rows = [event.row for event in self._outbox.first(self._most)]
+        rows = self._batch()
         if not rows:
             return False
         try:
@@ -148,6 +152,18 @@ class Uploader(Closing):
         self._settle(done.progress)
         self._hook("deleted")
         return True
+
+    def _batch(self) -> list[EdgeRow]:
+        """Return the next rows, within the limits of rows and of bytes."""
+        rows: list[EdgeRow] = []
+        size = 0
+        for event in self._outbox.first(self._most):
+            row = event.row
+            size += len(row.key) + len(row.value) + len(row.decision) + _ROW_BYTES
+            if rows and size > _BYTES_MOST:
+                break
+            rows.append(row)
+        return rows
 
     def _settle(self, progress: EdgeProgress) -> None:
         """Delete published rows, if they are this device's."""
@@ -204,6 +220,10 @@ class Uploader(Closing):
                 self.refused, more, pause = error.detail, False, _MOST_SECONDS
             except StreamScorerError as error:
                 self.failure = error
+                return
+            except Exception as error:  # noqa: BLE001 a thread that ends in silence uploads nothing
+                why = f"the upload has failed: {type(error).__name__}: {error}"
+                self.failure = EdgeError(why, "start the device again, and report it")
                 return
             if more:
                 continue

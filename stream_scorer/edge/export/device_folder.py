@@ -20,12 +20,14 @@ from stream_scorer.edge.export.state import ExportedState, export_state
 from stream_scorer.edge.export.terminals import export_terminals
 from stream_scorer.edge.files.export_folder import (
     EXPORT,
+    KAFKA,
     RELEASE,
     SCHEMAS,
     SIGNATURE,
     STATE,
     TARGET,
     TERMINALS,
+    upload_names,
 )
 from stream_scorer.edge.files.seed import StateSeed, TerminalRows
 from stream_scorer.edge.update.gather_release import gather_release
@@ -153,7 +155,8 @@ def _made(
         "content_hash": release.content_hash.hex(), "engine": release.bundle.manifest.engine,
         "plan_sha256": release.plan_sha256.hex(),
         "device": "" if order.request is None else order.request.device,
-        "terminals_watermark": None if rows is None else rows.watermark, "files": files,
+        "terminals_watermark": None if rows is None else rows.watermark,
+        KAFKA: upload_names(settings.kafka), "files": files,
     }  # fmt: skip
     export = (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
     (folder / EXPORT).write_bytes(export)

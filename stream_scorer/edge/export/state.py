@@ -21,7 +21,7 @@ from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.history_coverage import since_of
 from stream_scorer.state.checkpoints.ownership import Assembly, Owner
-from stream_scorer.state.checkpoints.ring_columns import columns_of
+from stream_scorer.state.checkpoints.ring_columns import CustomerColumns, columns_of
 from stream_scorer.state.stores.open import owner_of, store_of
 
 _READINGS: Final = 3
@@ -112,7 +112,7 @@ def read_state(
     chosen: list[Bucket] = []
     events, newest = 0, int(NEVER)
     for bucket in _buckets(checkpoint, numbers):
-        columns = columns_of(bucket.payload)
+        columns = _columns(checkpoint.owner, bucket)
         rows = [row for row, each in enumerate(columns.customers) if each in wanted]
         if not rows:
             continue
@@ -141,6 +141,20 @@ def read_state(
     return ExportedState(seed, cold, events, offsets, None if newest == NEVER else newest)
 
 
+def _columns(owner: Owner, bucket: Bucket) -> CustomerColumns:
+    try:
+        return columns_of(bucket.payload)
+    except ValueError as error:
+        raise _damaged(owner, bucket.partition, error) from error
+
+
+def _damaged(owner: Owner, partition: int, error: ValueError) -> StateError:
+    return StateError(
+        f"checkpoint of {owner.group}, partition {partition}: {error}",
+        "see docs/RUNBOOK.md: state verify",
+    )
+
+
 def _buckets(checkpoint: CheckpointOf, numbers: set[int]) -> Iterable[Bucket]:
     """Yield the buckets of these numbers in every partition."""
     owner = checkpoint.owner
@@ -154,10 +168,7 @@ def _buckets(checkpoint: CheckpointOf, numbers: set[int]) -> Iterable[Bucket]:
             except ValueError as error:
                 # Compaction may delete a part that a scorer has just replaced.
                 if reading == _READINGS - 1:
-                    raise StateError(
-                        f"checkpoint of {owner.group}, partition {partition}: {error}",
-                        "see docs/RUNBOOK.md: state verify",
-                    ) from error
+                    raise _damaged(owner, partition, error) from error
             else:
                 break
         for number in sorted(numbers & buckets.keys()):

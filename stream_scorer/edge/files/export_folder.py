@@ -4,7 +4,8 @@ release/              one bundle and its plan, as a store of models has them
 schemas/              the schemas of records, with ``registry.json``
 state.sealed          optional: histories of customers, sealed to the device
 terminals.bin         optional: the history of terminals
-export.json           which release this is, and the SHA-256 of each other file
+export.json           which release this is, the names of group and topics, and the SHA-256 of each
+                      other file
 signature.json        optional: the operator's signature of ``export.json``
 """
 
@@ -22,10 +23,13 @@ from cryptography.exceptions import InvalidSignature
 from stream_scorer.errors import EdgeError
 from stream_scorer.security.canonical_json import parse
 from stream_scorer.security.keys import TrustedKey
+from stream_scorer.settings import Kafka
 
 TARGET: Final = "device"
 RELEASE, SCHEMAS, STATE, TERMINALS = "release", "schemas", "state.sealed", "terminals.bin"
 EXPORT, SIGNATURE = "export.json", "signature.json"
+KAFKA: Final = "kafka"
+"""Member of ``export.json``: the names that both ways of a device's rows must have."""
 _STATEMENT: Final = b"stream-scorer export signature 1\n"
 _FILES_MOST: Final = 1_000
 _FILE_BYTES_MOST: Final = 512 * 1024 * 1024
@@ -35,6 +39,15 @@ _AGAIN: Final = "export it again, and copy it completely"
 def statement(export: bytes) -> bytes:
     """Return the bytes that a signature of an export signs."""
     return _STATEMENT + export
+
+
+def upload_names(kafka: Kafka) -> dict[str, str]:
+    """Return the settings by which API and device keep a device's rows from being there twice."""
+    topics = kafka.topics
+    return {
+        "group": kafka.group, "topics.transactions": topics.transactions,
+        "topics.edge_progress": topics.edge_progress,
+    }  # fmt: skip
 
 
 def verified_export(folder: Path, trusted: Mapping[str, TrustedKey]) -> dict[str, Any]:

@@ -17,13 +17,19 @@ from stream_scorer.closing import Closing
 from stream_scorer.edge.claims.contract import EdgeProgress
 from stream_scorer.edge.files.cipher import Cipher
 from stream_scorer.edge.files.events import DecidedEvent
-from stream_scorer.errors import EdgeError
+from stream_scorer.errors import EdgeError, UnavailableError
 from stream_scorer.sqlite_errors import sqlite_errors
 
 _BOUND: Final = b"stream-scorer edge outbox 1"
 _TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS rows (sequence INTEGER PRIMARY KEY, data BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS deleted (one INTEGER PRIMARY KEY, sequence INTEGER, chain BLOB)",
+)
+_PRAGMAS: Final = (
+    "locking_mode = EXCLUSIVE",
+    "auto_vacuum = FULL",  # a file that is drained gives its room to the log; before the journal
+    "journal_mode = WAL",
+    "synchronous = FULL",
 )
 _RESERVE: Final = ".reserve"
 _RESERVE_BYTES: Final = 256 * 1024
@@ -72,7 +78,7 @@ class Outbox(Closing):
         with self._errors():
             path = self._path
             path.chmod(0o600)
-            for name in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
+            for name in _PRAGMAS:
                 self._base.execute(f"PRAGMA {name}")
             self._base.execute("BEGIN EXCLUSIVE")
             for table in _TABLES:
@@ -177,6 +183,8 @@ class Outbox(Closing):
             self._base.execute("DELETE FROM rows WHERE sequence <= ?", (progress.sequence,))
             told = (progress.sequence, progress.chain)
             self._base.execute("INSERT OR REPLACE INTO deleted VALUES (1, ?, ?)", told)
+        with suppress(UnavailableError), self._errors():  # only the room comes later
+            self._base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -195,12 +203,15 @@ class Outbox(Closing):
                 raise
 
     def _keep_reserve(self) -> None:
-        """Keep some room of the disk, if there is any."""
-        with suppress(OSError):
+        """Keep some room of the disk, if there is as much."""
+        try:
             if not self._reserve.exists():
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 with os.fdopen(os.open(self._reserve, flags, 0o600), "wb") as file:
                     file.write(bytes(_RESERVE_BYTES))
+        except OSError:
+            with suppress(OSError):
+                self._reserve.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the file."""

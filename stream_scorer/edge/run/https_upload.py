@@ -186,7 +186,9 @@ class HttpsUpload:
     ) -> http.client.HTTPResponse:
         if self._connection.sock is None:
             self._connection.connect()
-            self._connection.sock.settimeout(_SECONDS)
+            held: socket.socket | None = self._connection.sock
+            if held is not None:
+                held.settimeout(_SECONDS)
         deadline.hold()
         self._connection.request(method, self._path + path, body, self._headers)
         return self._connection.getresponse()

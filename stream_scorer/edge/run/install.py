@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stream_scorer.edge.device.release import load_release
+from stream_scorer.edge.device.state import LOG
 from stream_scorer.edge.files.export_folder import (
+    EXPORT,
     RELEASE,
     SCHEMAS,
     STATE,
@@ -32,7 +34,8 @@ class InstalledExport:
     Attributes:
         model: NAME:VERSION.
         digest: Digest of the release.
-        state: Whether histories came with it.
+        state: Whether the device will begin with histories that came with it; one that has decided
+            before keeps its own.
         terminals_watermark: Up to which event time the history of terminals goes, ms; None without.
     """
 
@@ -74,14 +77,16 @@ def install(settings: Settings, folder: Path) -> InstalledExport:
     )  # fmt: skip
     releases = ReleasesFolder(directory)
     named = read_release(folder / RELEASE)
+    begins = (folder / STATE).exists() and not (directory / LOG).exists()
     try:
         with releases.locked():
             incoming = releases.make_room(2 * named.size)
             _copy(folder / SCHEMAS, directory / SCHEMAS)
-            for name in (TERMINALS, STATE):
-                if (folder / name).exists():
+            for name, wanted in ((TERMINALS, rows is not None), (STATE, begins)):
+                if wanted:
                     replace_file(directory / name, (folder / name).read_bytes())
             shutil.copytree(folder / RELEASE, incoming, dirs_exist_ok=True)
+            replace_file(directory / EXPORT, (folder / EXPORT).read_bytes())
             releases.keep(named.digest)
             releases.switch(named.digest)
     except OSError as error:
@@ -89,7 +94,7 @@ def install(settings: Settings, folder: Path) -> InstalledExport:
             f"edge.directory {directory}: {error.strerror or error}", "check the disk"
         ) from error
     watermark = None if rows is None else rows.watermark
-    return InstalledExport(release.label, named.digest, (folder / STATE).exists(), watermark)
+    return InstalledExport(release.label, named.digest, begins, watermark)
 
 
 def _terminals(folder: Path) -> TerminalRows | None:

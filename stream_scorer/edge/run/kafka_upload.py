@@ -5,11 +5,13 @@ from contextlib import ExitStack
 
 from stream_scorer.edge.claims.contract import EdgeProgress, EdgeRow, PublishedRows
 from stream_scorer.edge.device.upload import RowsRefused
+from stream_scorer.edge.files.export_folder import EXPORT, KAFKA, upload_names
 from stream_scorer.edge.run.keys import named_device
 from stream_scorer.edge.upload.progress import ProgressTopic
 from stream_scorer.edge.upload.publisher import EdgePublisher, UploadRefused, producer_maker
 from stream_scorer.errors import SettingsError
 from stream_scorer.registry.sources import open_registry
+from stream_scorer.security.canonical_json import parse
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener
 
@@ -79,10 +81,27 @@ def kafka_upload(settings: Settings, listener: Listener = lambda _: None) -> _Op
     """Return what publishes the device's rows by the settings' cluster.
 
     Raises:
-        SettingsError: The settings name no cluster.
+        SettingsError: The group or a topic is not that of the export. A device that publishes under
+            another transactional id than the API, or notes its progress elsewhere, could publish
+            its rows twice.
     """
-    if not settings.kafka.bootstrap:
-        raise SettingsError("edge.upload is kafka: kafka.bootstrap is empty", "name the brokers")
+    path = settings.edge.directory / EXPORT
+    try:
+        document = parse(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"edge.upload is kafka: {path} does not name the group and the topics of the API",
+            "install an export: stream-scorer edge install FOLDER",
+        ) from error
+    told, own = document.get(KAFKA), upload_names(settings.kafka)
+    told = told if isinstance(told, dict) else {}
+    for name, value in own.items():
+        if told.get(name) != value:
+            raise SettingsError(
+                f"edge.upload is kafka: kafka.{name} is {value!a}, and {told.get(name)!a} in the "
+                "device's export",
+                "set it as the API has it, or install an export with these settings",
+            )
     return _Opening(settings, listener)
 
 

@@ -1,7 +1,7 @@
 """Opens a device: its keys, its release, its files, its scorer and its uploads."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,11 +20,12 @@ from stream_scorer.edge.files.seed import StateSeed, TerminalRows
 from stream_scorer.edge.run.https_upload import https_upload
 from stream_scorer.edge.run.keys import KeyFiles, named_device
 from stream_scorer.edge.run.revocation import obey
-from stream_scorer.errors import EdgeError, SettingsError, StreamScorerError
+from stream_scorer.errors import EdgeError, StreamScorerError
+from stream_scorer.hardening.settings_check import refuse_unsafe_device
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.stores.deployment import plan_trust
 from stream_scorer.serving.decisions.records import RecordMaker
-from stream_scorer.settings import PRODUCTION, Settings
+from stream_scorer.settings import Settings
 
 CURRENT: Final = "current"
 """Link in ``edge.directory`` to the release that decides."""
@@ -84,7 +85,7 @@ def opened_device(settings: Settings, options: DeviceOptions) -> Iterator[Device
         StreamScorerError: The release is refused; see the tree in ``errors``.
     """
     name, edge = named_device(settings), settings.edge
-    _refuse_unsigned(settings)
+    refuse_unsafe_device(settings)
     with ExitStack() as stack:
         stack.enter_context(FolderLock(edge.directory))
         keys = KeyFiles.of(settings)
@@ -103,6 +104,7 @@ def opened_device(settings: Settings, options: DeviceOptions) -> Iterator[Device
             release.model.features,
             LogIdentity(name, release.content_hash, release.plan_sha256), begin,
         )  # fmt: skip
+        _forget_seed(edge.directory)
         # Until the scorer has them.
         files = stack.enter_context(ExitStack())
         files.callback(state.close)
@@ -198,6 +200,15 @@ def _seed(settings: Settings, keys: KeyFiles) -> StateSeed | None:
     return StateSeed.unpacked(keys.sealing_key().open(path.read_bytes(), purpose))
 
 
+def _forget_seed(directory: Path) -> None:
+    """Delete what the device was provisioned with: the log has it now, under the state key.
+
+    So a revocation, which deletes that key, leaves no history that the sealing key still opens.
+    """
+    with suppress(OSError):  # the next start tries again
+        (directory / STATE).unlink(missing_ok=True)
+
+
 def _progress(options: DeviceOptions, client: UploadClient | None) -> EdgeProgress:
     """Return up to which row the device's rows are published, where that must be known.
 
@@ -205,11 +216,3 @@ def _progress(options: DeviceOptions, client: UploadClient | None) -> EdgeProgre
         UnavailableError: There is no answer.
     """
     return client.progress() if options.accept_gap and client is not None else EdgeProgress()
-
-
-def _refuse_unsigned(settings: Settings) -> None:
-    if settings.mode == PRODUCTION and not settings.models.require_signature:
-        raise SettingsError(
-            "mode is production: models.require_signature: is false: unsigned bundles are loaded",
-            "set it to true, and models.trusted_keys",
-        )

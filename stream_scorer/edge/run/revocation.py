@@ -5,6 +5,7 @@ import binascii
 from collections.abc import Mapping
 from typing import Any, Final
 
+from stream_scorer.edge.files.export_folder import STATE
 from stream_scorer.edge.registry.contract import DeviceRegistration
 from stream_scorer.edge.registry.registration import RegistrationRecord
 from stream_scorer.edge.run.keys import KeyFiles
@@ -58,6 +59,8 @@ def obey(document: Mapping[str, Any], settings: Settings) -> None:
     files = KeyFiles.of(settings)
     try:
         files.erase_state()
+        # Of a device that has never run.
+        (settings.edge.directory / STATE).unlink(missing_ok=True)
         erased = "its state key is deleted"
     except OSError as error:
         erased = f"its state key {files.state} cannot be deleted ({error.strerror}): delete it"

@@ -4,8 +4,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from stream_scorer.edge.device.clock import wall_ms
-from stream_scorer.edge.device.state import DeviceState
-from stream_scorer.edge.run.open_device import Device
+from stream_scorer.edge.device.release import DeviceRelease
+from stream_scorer.edge.device.state import LOG, OUTBOX, DeviceState
+from stream_scorer.edge.run.keys import named_device
+from stream_scorer.edge.run.open_device import (
+    Device,
+    DeviceOptions,
+    loaded_release,
+    opened_device,
+)
+from stream_scorer.settings import Settings
 
 _MS = 1_000
 
@@ -62,15 +70,39 @@ def status_of(device: Device, now: int | None = None) -> DeviceStatus:
     _, size = state.outbox.size()
     # Those of the last answers may not be in the outbox yet.
     rows = state.history.sequence - state.outbox.deleted.sequence
-    age = None
-    if release.model.features.by_terminal:
-        age = max(now - release.terminals.watermark, 0) / _MS
     refused = "" if device.uploader is None else device.uploader.refused
     return DeviceStatus(
         state.device, release.label, release.content_hash.hex(), state.history.sequence,
         state.outbox.deleted.sequence, rows, size, _oldest(state, now), len(state.history.own),
-        state.history.cold.until, age, state.log.size, refused,
+        state.history.cold.until, _terminals_age(release, now), state.log.size, refused,
     )  # fmt: skip
+
+
+def stopped_status(settings: Settings, options: DeviceOptions) -> DeviceStatus:
+    """Return the status of a device that does not run; its files are opened for it.
+
+    Raises:
+        EdgeError: As for ``opened_device``.
+        SettingsError: As for ``opened_device``.
+        StreamScorerError: As for ``opened_device``.
+    """
+    edge = settings.edge
+    if any((edge.directory / name).exists() for name in (LOG, OUTBOX)):
+        offline = edge.model_copy(update={"upload": "none"})
+        with opened_device(settings.model_copy(update={"edge": offline}), options) as device:
+            return status_of(device)
+    # It has never run: opening it would begin its history.
+    release = loaded_release(settings, options)
+    return DeviceStatus(
+        named_device(settings), release.label, release.content_hash.hex(), 0, 0, 0, 0, 0.0, 0, 0,
+        _terminals_age(release, wall_ms()), 0,
+    )  # fmt: skip
+
+
+def _terminals_age(release: DeviceRelease, now: int) -> float | None:
+    if not release.model.features.by_terminal:
+        return None
+    return max(now - release.terminals.watermark, 0) / _MS
 
 
 def _oldest(state: DeviceState, now: int) -> float:

@@ -7,7 +7,7 @@ from typing import Final
 
 from stream_scorer.edge.update.client import ReleaseClient
 from stream_scorer.edge.update.opening import open_client
-from stream_scorer.errors import EdgeUpdateError, StreamScorerError, UnavailableError
+from stream_scorer.errors import EdgeUpdateError, SettingsError, StreamScorerError, UnavailableError
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import DeviceUpdated, Listener
 
@@ -21,7 +21,7 @@ Reload = Callable[[], Awaitable[StreamScorerError | None]]
 async def follow_updates(settings: Settings, reload: Reload, listener: Listener) -> None:
     """Take the releases of the channel, until cancelled.
 
-    Nothing here ends the device: it decides with the release that it has.
+    What the repository offers does not end the device: it decides with the release that it has.
 
     Args:
         settings: The repository, and how often it is asked.
@@ -30,15 +30,18 @@ async def follow_updates(settings: Settings, reload: Reload, listener: Listener)
 
     Raises:
         SettingsError: The CA certificates cannot be read.
+        StreamScorerError: The device cannot decide with a release that it took, nor with the one
+            before.
     """
     client = open_client(settings)
     while True:
+        label = ""
         try:
             label = await asyncio.to_thread(_taken, client)
-            if label:
-                await _change_over(client, reload, label, listener)
         except StreamScorerError as error:
             listener(DeviceUpdated(_kind(error), str(error)))
+        if label:
+            await _change_over(client, reload, label, listener)
         spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 no secret
         await asyncio.sleep(settings.edge.update.check_seconds * spread)
 
@@ -70,4 +73,6 @@ def _kind(error: StreamScorerError) -> str:
     """Return the short name of an error, for the metric."""
     if isinstance(error, EdgeUpdateError):
         return str(getattr(error, "kind", "")) or "refused"
+    if isinstance(error, SettingsError):
+        return "settings"
     return "unavailable" if isinstance(error, UnavailableError) else "unfit"

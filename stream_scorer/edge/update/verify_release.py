@@ -6,6 +6,7 @@ from pathlib import Path
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import Engine, compile_features
+from stream_scorer.core.features.engines import ENGINES
 from stream_scorer.edge.update.refusals import UpdateGoldenError, UpdateUnfitError
 from stream_scorer.errors import ModelError, SettingsError, StreamScorerError
 from stream_scorer.models.bundles import golden
@@ -55,7 +56,8 @@ def verify_release(
 
     Raises:
         UpdateGoldenError: The bundle does not score as at its training.
-        UpdateUnfitError: Bundle or plan are refused, or the rings cannot serve the release.
+        UpdateUnfitError: Bundle or plan are refused, its probabilities depend on the machine, or
+            the rings cannot serve the release.
     """
     trust, of_plan = trust_of(settings.models), plan_trust(settings)
     try:
@@ -101,6 +103,13 @@ def _loaded(folder: Path, trust: Trust, of_plan: Trust | None) -> tuple[Bundle, 
     seal = read_seal(place, trust)
     manifest = seal.manifest
     check_version(manifest)
+    if not ENGINES[manifest.engine].own_exponential:
+        # Else the same release would decide otherwise on another machine.
+        raise UpdateUnfitError(
+            f"{manifest.label}: is of engine {manifest.engine}, whose probabilities depend on the "
+            "machine",
+            f"stream-scorer models upgrade {manifest.label} --engine 3 --version NEW",
+        )
     files = needed_files(place, seal)
     predictor = bundle_predictor(model_of(files.model, manifest, trust.types), manifest)
     try:

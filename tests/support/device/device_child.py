@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -13,9 +14,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.edge.device import state as device_state
 from stream_scorer.edge.device.scorer import DeviceRefused
-from stream_scorer.edge.device.upload import Uploader
+from stream_scorer.edge.device.upload import UploadClient, Uploader
 from stream_scorer.edge.run.https_upload import HttpsUpload
+from stream_scorer.edge.run.kafka_upload import KafkaUpload
+from stream_scorer.edge.settings.device import Edge
+from stream_scorer.edge.upload.progress import ProgressTopic
+from stream_scorer.edge.upload.publisher import EdgePublisher, producer_maker
 from stream_scorer.errors import UnavailableError
+from stream_scorer.registry.sources import FileRegistry
+from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Settings
 from tests.support.device.device_world import DEVICE, NOW, DeviceWorld, device_world, record
 
 ANSWERED, DRAINED = "answered", "drained"
@@ -42,6 +49,9 @@ class ChildOrder:
         device: The device; it also begins the ids of its transactions, unless it is the usual one.
         url: Where rows are uploaded to, instead of deciding; empty: nowhere.
         api_key: The device's key of the API.
+        kafka: The cluster that rows are published to directly, instead of deciding; None: none.
+        asks: Whether the device asks what is published before it sends; only a test says no.
+        checks: Whether its publisher skips what is published; only a test says no.
     """
 
     folder: Path
@@ -58,6 +68,9 @@ class ChildOrder:
     device: str = DEVICE
     url: str = ""
     api_key: str = ""
+    kafka: Kafka | None = None
+    asks: bool = True
+    checks: bool = True
 
     @property
     def prefix(self) -> str:
@@ -103,12 +116,12 @@ def run_child(order: ChildOrder) -> None:
     """
     device_state.TAIL_EVENTS_MOST = order.tail  # type: ignore[misc]
     hook = KilledAt(order.step, order.times)
-    if order.url:
+    if order.url or order.kafka is not None:
         upload(order, hook)
         return
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    world = order.world()  # makes the folder
     answered = os.open(order.folder / ANSWERED, flags, 0o600)
-    world = order.world()
     with world.scorer(world.state(hook)) as scorer:
         if order.file_most:
             resource.setrlimit(resource.RLIMIT_FSIZE, (order.file_most, order.file_most))
@@ -120,16 +133,33 @@ def run_child(order: ChildOrder) -> None:
             os.write(answered, b"%d\n" % number)
 
 
+def client_of(order: ChildOrder) -> UploadClient:
+    """Return what publishes a device's rows."""
+    if order.kafka is None:
+        return HttpsUpload(order.url, order.device, order.api_key)
+    settings = Settings(kafka=order.kafka, edge=Edge(device=order.device, directory=order.folder))
+    progress = ProgressTopic(settings, FileRegistry(SCHEMAS_DIRECTORY))
+    publisher = EdgePublisher(
+        order.kafka.topics.transactions, progress,
+        producer_maker(order.kafka, lambda _: None), checked=order.checks,
+    )  # fmt: skip
+    stack = ExitStack()
+    stack.callback(progress.close)
+    stack.callback(publisher.close)
+    return KafkaUpload(order.device, publisher, stack)
+
+
 def upload(order: ChildOrder, hook: KilledAt) -> None:
     """Upload all rows of a device; an outage is tried again.
 
     Rows, begin and end, by the machine's monotonic clock, are written to ``drained``.
     """
     state = order.world().state()
-    client = HttpsUpload(order.url, order.device, order.api_key)
+    client = client_of(order)
     with Uploader(state.outbox, order.device, client, UPLOAD_ROWS, hook) as uploader:
         # What an earlier process has uploaded is deleted, and not sent again.
         first = client.progress().sequence
+        uploader._asked = not order.asks
         began, more = time.monotonic(), True
         while more:
             try:

@@ -4,7 +4,9 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.edge.device.clock import DeviceClock
 from stream_scorer.edge.device.decide import RecordDecider
+from stream_scorer.edge.device.history import DeviceHistory
 from stream_scorer.edge.device.recovery import DeviceBeginning, open_state
 from stream_scorer.edge.device.release import DeviceRelease, load_release
 from stream_scorer.edge.device.scorer import DeviceScorer
@@ -31,6 +34,10 @@ DEVICE = "till-17"
 NOW = 1_522_600_000_000
 VERSION = "1.0.1"
 _HEADER = b"\0" + (1).to_bytes(4, "big")
+
+
+Rings = list[tuple[bytes, bytes, bytes, bytes]]
+"""Customer, times, amounts and ids of each ring."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +126,8 @@ class DeviceWorld:
         rings = kept.lateness_ms, kept.horizon_ms, kept.cap, kept.unit
         fields = self.release.model.features.engine.fields
         seed = StateSeed(self.device, 0, int(NEVER), 0, rings, fields, hashes_ascending([]), ())
-        fields: dict[str, Any] = {"now": self.wall(), "seed": seed} | changes
-        return DeviceBeginning(**fields)
+        given: dict[str, Any] = {"now": self.wall(), "seed": seed} | changes
+        return DeviceBeginning(**given)
 
     def state(self, hook: Hook = lambda _: None, **changes: Any) -> DeviceState:
         """Open the device's files."""
@@ -138,6 +145,22 @@ class DeviceWorld:
         return DeviceScorer(
             state, decider, self.key, clock, rows_most=rows_most, bytes_most=bytes_most
         )
+
+
+@contextmanager
+def memory_folder(otherwise: Path) -> Iterator[Path]:
+    """Yield a new folder where a sync takes no time, if there is one; else one in a folder."""
+    memory = Path("/dev/shm")  # noqa: S108 a folder below it is private
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else otherwise) as folder:
+        yield Path(folder)
+
+
+def content(history: DeviceHistory) -> Rings:
+    """Return the rings of a device, which its next features are computed from."""
+    return [
+        (key, times.tobytes(), amounts.tobytes(), hashes.tobytes())
+        for key, times, amounts, hashes in history.own.events()
+    ]
 
 
 @cache

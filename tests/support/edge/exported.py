@@ -35,6 +35,13 @@ def store_of(folder: Path) -> Path:
     return store
 
 
+def upgraded(store: Path, *versions: str) -> Path:
+    """Write versions of fraud:1.0.1 for engine 3 to a new store, without a plan; return it."""
+    for version in versions:
+        upgrade(Settings(), "fraud:1.0.1", version, store, 3)
+    return store
+
+
 def settings_of(store: Path) -> Settings:
     """Return settings whose models are in a folder."""
     return Settings(models=Models(directory=store))

@@ -3,13 +3,17 @@
 import json
 import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from stream_scorer.cli.options import connected_settings
+from stream_scorer.cli import serve
+from stream_scorer.cli.export_device import export_for_device
+from stream_scorer.cli.options import ClusterOptions, connected_settings
 from stream_scorer.devkafka import background
 from stream_scorer.devkafka.processes import started_at
-from stream_scorer.errors import SettingsError
+from stream_scorer.errors import EdgeError, SettingsError
+from stream_scorer.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +57,25 @@ def test_a_named_registry_stays(devkafka: None, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("STREAM_SCORER_REGISTRY__URL", "http://other")
     settings = connected_settings()
     assert (settings.kafka.bootstrap, settings.registry.url) == ("127.0.0.1:1", "http://other")
+
+
+def test_an_api_for_devices_alone_finds_it(devkafka: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = mock.Mock()
+    monkeypatch.setattr("stream_scorer.serving.server.process.run_server", served)
+    monkeypatch.setenv("STREAM_SCORER_SERVING__EDGE__ENABLED", "true")
+    serve.serve(options=ClusterOptions())
+    assert served.call_args.args[0].kafka.bootstrap == "127.0.0.1:1"
+
+
+def test_an_export_with_histories_finds_it(
+    devkafka: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    exported = mock.Mock(side_effect=EdgeError("seen", "here"))
+    monkeypatch.setattr("stream_scorer.edge.export.device_folder.export_device", exported)
+    (tmp_path / "ids").write_text("1\n")
+    for state, bootstrap in ((tmp_path / "ids", "127.0.0.1:1"), (None, "")):
+        with pytest.raises(EdgeError):
+            export_for_device(
+                Settings(), "fraud", tmp_path / "out", None, None, None, state, terminal_rows=False
+            )
+        assert exported.call_args.args[0].kafka.bootstrap == bootstrap

@@ -25,7 +25,11 @@ from stream_scorer.dead_letters.replay import Replayed
 from stream_scorer.devkafka.background import BackgroundProcess, Running
 from stream_scorer.drift.reports.events import event_of
 from stream_scorer.edge.claims.contract import EdgeProgress
+from stream_scorer.edge.export.order import ExportReport
 from stream_scorer.edge.operator.provision import ProvisionedDevice
+from stream_scorer.edge.run.install import InstalledExport
+from stream_scorer.edge.run.keys import InitReport
+from stream_scorer.edge.run.status import DeviceStatus
 from stream_scorer.edge.update.release import Release, ReleaseFile
 from stream_scorer.edge.update.repository import RepositoryState
 from stream_scorer.explaining.sample import RecordSample
@@ -326,6 +330,18 @@ def _patches() -> dict[str, dict[str, Any]]:
             "stream_scorer.dataset.run.build_dataset": DatasetReport(
                 Path("/srv/datasets/2026-05-01"), HASH, 5_840_000, 840_000, 5_000_000,
                 {"blocked": 1_031, "sampled": 94_160_000}, 147.123456, 1_224.1)},
+        "edge init --device till-17": {"stream_scorer.edge.run.keys.init_device": InitReport(
+            "till-17", Path("/var/lib/stream-scorer/edge"), Path("till-17.request.json"))},
+        "edge install till-17-export": {"stream_scorer.edge.run.install.install": InstalledExport(
+            "fraud:1.10.0", HASH, state=True, terminals_watermark=AT_MS)},
+        "edge status": {"stream_scorer.edge.run.ask.running_status": DeviceStatus(
+            "till-17", "fraud:1.10.0", HASH, 1_725_031, 1_600_000, 125_031, 98_765_432,
+            86_400.123456789, 1_031, AT_MS, None, 12_345_678,
+            "edge.upload_url https://scores.example.com: Connection refused").document()},
+        "export fraud:1.10.0 --target onnx --out f": {
+            "stream_scorer.edge.export.run.export": ExportReport(
+                "fraud:1.10.0", "onnx", Path("/srv/exports/fraud"), {"model.onnx": HASH}, 108_031,
+                2_031, 1.23456789, None, {"margin": 1.23456789e-7, "score": 3.1e-8})},
         "edge provision till-17 --request r --key k": operated | {
             "stream_scorer.edge.operator.registrations.read_request": None,
             "stream_scorer.edge.operator.provision.provision": ProvisionedDevice(
@@ -369,6 +385,10 @@ KEYS = {
     "drift explain": ["rose from 0.02 to 0.05", "2023-11-14 22:00 UTC", "40.0 %"],
     "drift report": ["r.html"],
     "drift snooze": [HASH[:32], "drift-commands"],
+    "edge init": ["till-17.request.json", "Send the request"],
+    "edge install": ["fraud:1.10.0", HASH[:40], "2026-11-25 10:00:00"],
+    "edge status": ["1,725,031", "125,031", "98,765,432", "2026-11-25 10:00:00"],
+    "export": ["fraud:1.10.0", "108,031", "differences.margin"],
     "edge provision": ["till-17", "fraud:1.10.0", "shown only now"],
     "edge revoke": ["till-17", "125,031"],
     "edge progress": ["125,031", HASH[:40]],

@@ -9,7 +9,12 @@ from typer.testing import CliRunner
 
 from stream_scorer.cli.main import app
 from stream_scorer.errors import SettingsError
-from stream_scorer.hardening.settings_check import file_findings, refuse_unsafe, setting_findings
+from stream_scorer.hardening.settings_check import (
+    file_findings,
+    refuse_unsafe,
+    refuse_unsafe_device,
+    setting_findings,
+)
 from stream_scorer.models.commands.sign import sign_plan_file
 from stream_scorer.models.stores.deployment import load_plan, plan_of, plan_trust
 from stream_scorer.models.stores.store import FolderStore
@@ -125,6 +130,25 @@ def test_each_unsafe_setting_is_found_and_refused(changed: dict[str, Any], setti
     assert setting in refused.value.what
     assert refused.value.fix == found.fix
     refuse_unsafe(unsafe.model_copy(update={"mode": "development"}))
+
+
+def test_a_device_is_judged_by_what_it_uses() -> None:
+    unused: dict[str, Any] = {
+        "kafka": {"client": {}, "instance": "0"},
+        "rollout": {"require_signature": False},
+    }
+    refuse_unsafe_device(settings(**unused))
+    refuse_unsafe_device(settings(kafka={"instance": "0"}, edge={"upload": "kafka"}))
+    unsafe_ones: tuple[tuple[dict[str, Any], str], ...] = (
+        (unused | {"edge": {"upload": "kafka"}}, "security.protocol"),
+        ({"models": {"require_signature": False}}, "models.require_signature"),
+        ({"http": {"host": "0.0.0.0"}}, "http.tls_certificate"),  # noqa: S104 refused
+    )
+    for changed, setting in unsafe_ones:
+        unsafe = settings(**changed)
+        with pytest.raises(SettingsError, match=setting):
+            refuse_unsafe_device(unsafe)
+        refuse_unsafe_device(unsafe.model_copy(update={"mode": "development"}))
 
 
 @pytest.mark.parametrize("near", ["127.0.0.1:9092,localhost:9093", "[::1]:9092"])

@@ -1,13 +1,10 @@
 """What a power cut, a full disk, a flipped bit or an old copy leaves of a device's files."""
 
-import errno
 import random
-import resource
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,7 +14,6 @@ from stream_scorer.edge.claims.contract import EdgeProgress
 from stream_scorer.edge.device import state as device_state
 from stream_scorer.edge.device.history import DeviceHistory
 from stream_scorer.edge.device.recovery import GapError
-from stream_scorer.edge.device.scorer import DeviceRefused
 from stream_scorer.edge.device.state import LOG, OUTBOX, DeviceState
 from stream_scorer.edge.files.cipher import Cipher
 from stream_scorer.edge.files.events import unpacked_group
@@ -25,22 +21,19 @@ from stream_scorer.edge.files.frames import FrameKind
 from stream_scorer.edge.files.log import DeviceLog
 from stream_scorer.errors import EdgeError
 from tests.support.device.device_child import ANSWERED, KILLED, ChildOrder, ended, fork_server
-from tests.support.device.device_world import DEVICE, DeviceWorld, device_world, record
+from tests.support.device.device_world import (
+    DEVICE,
+    DeviceWorld,
+    Rings,
+    content,
+    device_world,
+    memory_folder,
+    record,
+)
 
 EVENTS = 60
 LAST_BYTES = 4_096
 STEPS = ("before append", "appended", "synced", "new written", "new synced", "renamed")
-
-
-Rings = list[tuple[bytes, list[int], list[int], list[int]]]
-
-
-def content(history: DeviceHistory) -> Rings:
-    """Return the rings of a device, which its next features are computed from."""
-    return [
-        (key, times.tolist(), amounts.tolist(), hashes.tolist())
-        for key, times, amounts, hashes in history.own.events()
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +86,8 @@ def test_a_truncated_log_loses_nothing_with_the_outbox(
 
 @pytest.fixture
 def in_memory(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder where a sync takes no time, if there is one."""
-    memory = Path("/dev/shm")  # noqa: S108 a folder below it is private
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
-        yield Path(folder)
+    with memory_folder(tmp_path) as folder:
+        yield folder
 
 
 def test_truncation_at_each_byte_leaves_a_prefix(
@@ -228,72 +219,6 @@ def test_a_kill_at_any_step_loses_no_answer(world: DeviceWorld, step: str, tmp_p
     state.close()
 
 
-@contextmanager
-def files_at_most(size: int) -> Iterator[None]:
-    """Let no file grow beyond a size, as a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_full_disk_refuses_and_changes_nothing(world: DeviceWorld) -> None:
-    state = world.state()
-    with world.scorer(state) as scorer:
-        for number in range(10):
-            scorer.decide(record(number))
-        before = content(state.history)
-        size = (world.folder / LOG).stat().st_size
-        with files_at_most(size + 100):
-            for number in (10, 11):
-                with pytest.raises(DeviceRefused, match="storage-full"):
-                    scorer.decide(record(number))
-        assert content(state.history) == before
-        assert (world.folder / LOG).stat().st_size == size
-        assert scorer.decide(record(10)).sequence == 11
-    state = world.state()
-    assert state.history.sequence == 11
-    assert [event.row.sequence for event in state.outbox.first(99)] == list(range(1, 12))
-    state.close()
-
-
-def test_a_write_that_fails_undoes_all_that_waits(world: DeviceWorld) -> None:
-    broken = [False]
-
-    def hook(step: str) -> None:
-        if step == "appended" and broken[0]:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    state = world.state(hook)
-    with world.scorer(state) as scorer:
-        for number in range(5):
-            scorer.decide(record(number, customers=1))
-        before, chain = content(state.history), state.history.chain
-        broken[0] = True
-        waiting = [scorer.submit(record(number, customers=1)) for number in range(5, 12)]
-        for each in waiting:
-            with pytest.raises(DeviceRefused, match="storage-full"):
-                each.result(10)
-        assert (content(state.history), state.history.sequence) == (before, 5)
-        assert state.history.chain == chain
-        broken[0] = False
-        assert scorer.decide(record(5, customers=1)).sequence == 6
-
-
-def test_a_full_outbox_refuses_before_scoring(world: DeviceWorld) -> None:
-    with world.scorer(rows_most=3) as scorer:
-        for number in range(3):
-            scorer.decide(record(number))
-        with pytest.raises(DeviceRefused, match="outbox-full"):
-            scorer.decide(record(3))
-        scorer._state.outbox.delete_through(EdgeProgress(2, bytes(32)))
-        assert scorer.decide(record(3)).sequence == 4
-    with world.scorer(bytes_most=500) as scorer, pytest.raises(DeviceRefused, match="outbox"):
-        scorer.decide(record(4))
-
-
 def test_a_compacted_log_is_the_same_device(
     world: DeviceWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,6 +255,18 @@ def test_an_older_copy_of_the_log_is_refused(world: DeviceWorld, tmp_path: Path)
     # It is noted in the log: the next start needs no consent, and still flags.
     with world.scorer() as scorer:
         assert scorer.decide(record(21)).flags == Flag.DEGRADED
+
+
+def test_a_gap_is_dated_by_the_devices_clock(world: DeviceWorld) -> None:
+    right = world.wall()
+    with world.scorer() as scorer:
+        scorer.decide(record(0))
+    # The machine has lost its time: features are incomplete all the same until then.
+    world.wall = lambda: 0
+    state = world.state(progress=EdgeProgress(7, b"c" * 32), accept_gap=True)
+    need = world.release.model.features.need.window_ms
+    assert state.history.cold.until == right + need > need
+    state.close()
 
 
 def test_a_device_older_than_its_progress_is_refused(world: DeviceWorld) -> None:

@@ -18,7 +18,7 @@ from stream_scorer.edge.device.decide import RecordDecider
 from stream_scorer.edge.device.history import DeviceHistory
 from stream_scorer.edge.export.state import CheckpointOf, read_state
 from stream_scorer.edge.files.seed import StateSeed, TerminalRows
-from stream_scorer.errors import EdgeError
+from stream_scorer.errors import EdgeError, StateError
 from stream_scorer.security.sealing import generate_sealing, seal
 from stream_scorer.state.checkpoints.formats import Bucket
 from stream_scorer.state.checkpoints.ownership import Owner
@@ -136,6 +136,15 @@ def test_state_of_another_device_or_release_is_refused(world: DeviceWorld, tmp_p
         world.state(seed=other)
     with pytest.raises(EdgeError, match="amounts are in USD/2"):
         read_state(stream.checkpoint(unit="USD/2"), DEVICE, ["customer-1"], features, world.wall())
+
+
+def test_a_damaged_bucket_is_named(world: DeviceWorld, tmp_path: Path) -> None:
+    stream = Stream(world, tmp_path / "state")
+    stream.decide(0, 50)
+    features = world.release.model.features
+    damaged = stream.checkpoint(payload=b"no payload")
+    with pytest.raises(StateError, match="checkpoint of scorers, partition 1"):
+        read_state(damaged, DEVICE, ["customer-1"], features, world.wall())
 
 
 def test_an_incomplete_checkpoint_leaves_every_customer_cold(

@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.edge.claims.device_request import DeviceRequest
+from stream_scorer.edge.files.export_folder import STATE
 from stream_scorer.edge.registry.contract import DeviceRegistration, RegisteredKey
 from stream_scorer.edge.registry.registration import registered
 from stream_scorer.edge.run.keys import KeyFiles, init_device
@@ -194,6 +195,9 @@ def test_only_a_signed_revocation_erases(tmp_path: Path) -> None:
     forged["registration"]["body"] = forged["registration"]["body"].replace("null", "3")
     obey(forged, settings)
     assert state.exists()
+    sealed = settings.edge.directory / STATE
+    sealed.write_bytes(b"histories")
     with pytest.raises(EdgeRevokedError, match="after row 3"):
         obey(revocation(operator, 3), settings)
     assert not state.exists()
+    assert not sealed.exists()

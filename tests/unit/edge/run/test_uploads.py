@@ -5,11 +5,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stream_scorer.edge.claims.contract import NO_CHAIN, EdgeProgress
+from stream_scorer.edge.device import upload
 from stream_scorer.edge.device.recovery import GapError
 from stream_scorer.edge.device.upload import ForkError, RowsRefused, Uploader
 from stream_scorer.edge.files.log import Hook
@@ -61,6 +63,25 @@ def test_rows_are_uploaded_in_order_and_deleted(world: DeviceWorld, api: EdgeApi
     # The next start asks, and has nothing to send.
     with uploader(world, api) as found:
         assert not found.step()
+
+
+def test_an_upload_has_a_limit_of_bytes(
+    world: DeviceWorld, api: EdgeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide(world, 0, 8)
+    state = world.state()
+    first = state.outbox.first(1)[0].row
+    state.close()
+    each = len(first.key) + len(first.value) + len(first.decision) + 256
+    # Two rows fit, three do not; and a row that is larger than the limit goes alone.
+    for limit, requests in ((int(2.5 * each), 1 + 4), (1, 1 + 8)):
+        monkeypatch.setattr(upload, "_BYTES_MOST", limit)
+        api.requests, api.published, api.progress = 0, [], EdgeProgress()
+        copy = replace(world, folder=world.folder.with_name(f"copy-{limit}"))
+        shutil.copytree(world.folder, copy.folder)
+        with uploader(copy, api) as found:
+            drain(found)
+        assert (len(api.published), api.requests) == (8, requests)
 
 
 def test_a_lost_answer_publishes_nothing_twice(world: DeviceWorld, api: EdgeApi) -> None:
@@ -226,6 +247,18 @@ def test_a_fork_ends_the_thread_with_its_error(world: DeviceWorld, api: EdgeApi)
         assert found._thread is not None
         found._thread.join(10)
         assert isinstance(found.failure, ForkError)
+
+
+def test_a_thread_that_fails_ends_the_device(world: DeviceWorld, api: EdgeApi) -> None:
+    def fail(step: str) -> None:
+        raise RuntimeError(f"a fault at {step}")
+
+    decide(world, 0, 3)
+    with uploader(world, api, fail) as found:
+        found.start()
+        assert found._thread is not None
+        found._thread.join(10)
+        assert "RuntimeError: a fault at answered" in str(found.failure)
 
 
 def test_an_end_does_not_wait_for_a_silent_server(world: DeviceWorld, api: EdgeApi) -> None:

@@ -1,6 +1,7 @@
 """``edge publish`` and ``edge update``: from keys to a device that decides with a release."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from stream_scorer.cli.main import app
 from stream_scorer.edge.update.refusals import UpdateRefusedError
 from stream_scorer.errors import EdgeError, SettingsError
 from stream_scorer.security.keys import generate
+from stream_scorer.settings import MODELS_DIRECTORY
+from tests.support.edge.exported import upgraded
 from tests.support.edge.update_site import UpdateSite
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
+PLAN = MODELS_DIRECTORY / "fraud" / "plan.toml"
 
 
 class Shell:
@@ -46,13 +50,25 @@ class Shell:
     def publish(self, *words: str) -> Any:
         return self.run("publish", *words, *self.keys)
 
+    def add(self, version: str) -> Any:
+        """Publish a version of the shipped model."""
+        return self.publish("add", str(self.repository), f"fraud:{version}")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = upgraded(tmp_path_factory.mktemp("store"), "3.0.0", "3.0.1")
+    shutil.copy(PLAN, found / "fraud")
+    return found
+
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
+def shell(tmp_path: Path, store: Path) -> Iterator[Shell]:
     made = Shell(tmp_path)
     with UpdateSite(made.repository, tmp_path) as site:
         made.config.write_text(
             f'[audit]\npath = "{tmp_path}/audit.log"\n'
+            f'[models]\ndirectory = "{store}"\n'
             f'[edge]\ndirectory = "{tmp_path}/device"\n'
             f'[edge.update]\nurl = "{site.url}"\nca = "{site.ca}"\n'
         )
@@ -66,15 +82,15 @@ def current(shell: Shell) -> str:
 def test_a_device_follows_its_channel(shell: Shell) -> None:
     made = shell.publish("init", str(shell.repository))
     assert made["versions"] == dict.fromkeys(ROLES, 1)
-    first = shell.publish("add", str(shell.repository), "fraud:1.0.0")
+    first = shell.add("3.0.0")
     root = shell.repository / "metadata/1.root.json"
     asked = shell.run("update", "--root", str(root), "--check")
-    assert asked == {"updated": False, "model": "fraud:1.0.0", "digest": first["digest"]}
+    assert asked == {"updated": False, "model": "fraud:3.0.0", "digest": first["digest"]}
     assert shell.run("update")["updated"]
     assert current(shell) == first["digest"]
     assert shell.run("update") == {"updated": False, "model": None, "digest": None}
-    second = shell.publish("add", str(shell.repository), "fraud:1.0.1")
-    assert shell.run("update")["model"] == "fraud:1.0.1"
+    second = shell.add("3.0.1")
+    assert shell.run("update")["model"] == "fraud:3.0.1"
     assert current(shell) == second["digest"]
     assert shell.run("update", "--back")["digest"] == first["digest"]
     assert not shell.run("update")["updated"]
@@ -91,7 +107,7 @@ def test_a_release_that_no_device_can_take_is_not_published(shell: Shell) -> Non
     shell.publish("init", str(shell.repository))
     plan = shell.folder / "plan.toml"
     plan.write_text("ring_cap = 0\n")
-    words = ("publish", "add", str(shell.repository), "fraud:1.0.1", "--plan", str(plan))
+    words = ("publish", "add", str(shell.repository), "fraud:3.0.1", "--plan", str(plan))
     refused = shell.run(*words, *shell.keys, ok=False)
     assert isinstance(refused, UpdateRefusedError)
     assert refused.kind == "unfit"
@@ -100,7 +116,7 @@ def test_a_release_that_no_device_can_take_is_not_published(shell: Shell) -> Non
 
 def test_a_rotation_reaches_a_device(shell: Shell) -> None:
     shell.publish("init", str(shell.repository))
-    shell.publish("add", str(shell.repository), "fraud:1.0.0")
+    shell.add("3.0.0")
     shell.run("update", "--root", str(shell.repository / "metadata/1.root.json"))
     generate(shell.folder / "new")
     state = shell.publish(
@@ -109,8 +125,8 @@ def test_a_rotation_reaches_a_device(shell: Shell) -> None:
     assert state["versions"] == {"root": 2, "targets": 2, "snapshot": 2, "timestamp": 3}
     assert not shell.run("update")["updated"]
     (shell.folder / "new").rename(shell.folder / "timestamp")
-    shell.publish("add", str(shell.repository), "fraud:1.0.1")
-    assert shell.run("update")["model"] == "fraud:1.0.1"
+    shell.add("3.0.1")
+    assert shell.run("update")["model"] == "fraud:3.0.1"
 
 
 @pytest.mark.parametrize(
