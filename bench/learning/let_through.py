@@ -49,7 +49,7 @@ from stream_scorer.core.decision.routing import (
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.exploring.contract import Exploration
 from stream_scorer.core.exploring.draw import draw, numbers
-from stream_scorer.core.labelling.contract import GENUINE
+from stream_scorer.core.labelling.contract import FRAUD, GENUINE, UNKNOWN
 from stream_scorer.ports import Float64
 from stream_scorer.rollout.evidence.anytime_bounds import Sample, differences
 from stream_scorer.rollout.evidence.bucket_counts import ArmCodes, Decisions
@@ -143,10 +143,17 @@ def estimator(draws: int, rows: int) -> dict[str, float]:
     names = names_of(pairs[0]).to_pylist()
     total = int(made.inside.sum())
     true = float(cost.sum()) / total
+    label = np.where(made.fraud[at], FRAUD, GENUINE)
+    block = np.ones(len(at), np.bool_)
     errors, covered = np.empty(draws), 0
     for number in range(draws):
         u = numbers(key_of(10_000 + number), names, pairs[1])[which.ravel()]
-        part = np.bincount(made.bucket[at], np.where(u < SHARE, cost / SHARE, 0.0), BUCKETS)
+        through = u < SHARE
+        weighted = COSTS.weighted(
+            made.amount[at], np.where(through, label, UNKNOWN).astype(np.uint8), ~block, block,
+            through, np.where(through, SHARE, 1 - SHARE),
+        )  # fmt: skip
+        part = np.bincount(made.bucket[at], weighted.cost, BUCKETS)
         errors[number] = part.sum() / total - true
         # Delete one bucket at a time; t with 9,999 degrees of freedom.
         spread = math.sqrt(BUCKETS / (BUCKETS - 1) * float(((part - part.mean()) ** 2).sum()))

@@ -104,10 +104,10 @@ def days(transactions: float) -> dict[str, float]:
 
 
 def most_wrong(cities: int) -> int:
-    """Return the 99 % quantile of wrong promotions in so many cities, if alpha is kept.
+    """Return the 99 % quantile of wrong promotions of so many worse candidates, if alpha is kept.
 
-    >>> most_wrong(200), most_wrong(8)
-    (6, 1)
+    >>> most_wrong(100), most_wrong(4)
+    (4, 1)
     """
     count, below = 0, (1 - ALPHA) ** cities
     term = below
@@ -121,11 +121,13 @@ def most_wrong(cities: int) -> int:
 def failures(document: Mapping[str, Any]) -> list[str]:
     """Return one line for each promise that a report does not keep."""
     cities = document["cities"]
+    # Only a candidate that is worse can be promoted wrongly.
+    worse = cities - document["better"]
     least = math.ceil(LEAST_RIGHT * cities)
     return missed(
         (f"signs_right is {{}} of {cities}", document["signs_right"], ">=", least),
-        (f"wrong_promotions is {{}} of {cities}", document["wrong_promotions"], "<=",
-         most_wrong(cities)),
+        (f"wrong_promotions is {{}} of {worse}", document["wrong_promotions"], "<=",
+         most_wrong(worse)),
         (f"before_wrong is {{}} of {cities}", document["before_wrong"], ">=", least),
         ("let_through_least is {}", document["let_through_least"], ">=", LEAST_THROUGH),
         ("genuine_least is {}", document["genuine_least"], ">=", LEAST_GENUINE),
