@@ -55,7 +55,7 @@ def once(
 
     Exit codes: 2: no retrain.key; 11: a guard holds it back, or the control log refuses.
     """
-    from stream_scorer.retraining.run.process import retrain_once  # noqa: PLC0415 as above
+    from stream_scorer.retraining.run.once import retrain_once  # noqa: PLC0415 as above
 
     def told(event: "Event") -> None:
         step = getattr(event, "step", None)

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from stream_scorer.errors import RolloutError, SettingsError, UnavailableError
+from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.kafka.loop.leader import Leadership
 from stream_scorer.kafka.loop.patient_read import read_patiently
 from stream_scorer.kafka.loop.work_interface import Outage
@@ -34,7 +34,7 @@ from stream_scorer.retraining.rules.triggers import (
 from stream_scorer.retraining.run.contract import ENDED, Run
 from stream_scorer.retraining.run.evidence import read_alarm, read_days, read_faults
 from stream_scorer.retraining.run.proposals import grant_refusal
-from stream_scorer.retraining.run.state_files import RunStore, document_of
+from stream_scorer.retraining.run.state_files import RunStore
 from stream_scorer.retraining.run.steps import advance
 from stream_scorer.retraining.run.store import next_version
 from stream_scorer.retraining.run.work import TrainerWork
@@ -47,7 +47,7 @@ from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener, RetrainEnded, RetrainHeld, RetrainStepped
 
 _POLL_SECONDS: Final = 0.1
-_LOOK_SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 2.0
 
 
@@ -278,7 +278,7 @@ class RetrainLoop:
             # The group's lag is that of the control log.
             self._leadership.note({(self._topic, 0): self._trainer.log.log.last_offset + 1})
             self._outage.end()
-            self._next = time.monotonic() + (_LOOK_SECONDS if self._idle else 0.0)
+            self._next = time.monotonic() + (LOOK_SECONDS if self._idle else 0.0)
             return
         if not isinstance(error, UnavailableError):
             raise error
@@ -300,51 +300,3 @@ def run_retraining(settings: Settings, rules: Path | None) -> None:
     run_process(
         "retrain", own, own.kafka.topics.rollout, lambda listener: RetrainLoop(own, read, listener)
     )
-
-
-def retrain_once(
-    settings: Settings, rules: Path | None, reason: str, listener: Listener
-) -> dict[str, Any]:
-    """Do one retraining for a person, to its end; or ask the process that runs here for it.
-
-    Args:
-        settings: The cluster, the store and the key.
-        rules: As for :func:`run_retraining`.
-        reason: Why, for people.
-        listener: Notified of all events.
-
-    Returns:
-        The run's document, or that a process was asked.
-
-    Raises:
-        RolloutError: A guard holds it back.
-        StreamScorerError: It cannot run.
-    """
-    own, read = settings.of_process("retrain"), chosen_rules(settings, rules)
-    store = RunStore(own.retrain.directory)
-    with store.locked() as mine:
-        store.ask(reason)
-        if not mine:
-            return {"asked": True, "reason": reason}
-        try:
-            with closing(Trainer(own, read, store, listener)) as trainer:
-                _to_its_end(trainer, store, read)
-        finally:
-            # What ends with an error is not asked for again by the next process.
-            store.answered()
-        return document_of(store.history()[-1])
-
-
-def _to_its_end(trainer: Trainer, store: RunStore, rules: RetrainRules) -> None:
-    if store.current() is None and not trainer.turn():
-        found = trainer.situation()
-        onset = found.alarm.onset_ms if found.alarm is not None else 0
-        results = guards(found, rules, onset)
-        raise RolloutError(
-            "retraining is held back: "
-            + "; ".join(told(each) for each in results if not each.passed),
-            "see stream-scorer retrain status",
-        )
-    while store.current() is not None:
-        if not trainer.turn():
-            time.sleep(_LOOK_SECONDS)

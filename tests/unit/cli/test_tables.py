@@ -285,7 +285,7 @@ def _patches() -> dict[str, dict[str, Any]]:
             "let_through_per_day": 3.987654321, "worst_day": 356.123456789,
             "days_until_let_through": 75.123456789, "days_until_genuine": 1_254.987654321,
             "decisions": 1_725_031}},
-        "retrain once --reason drift": {f"{trainer}.process.retrain_once": RUN},
+        "retrain once --reason drift": {f"{trainer}.once.retrain_once": RUN},
         "retrain status": {f"{trainer}.reports.status": {
             "state": "training", "run": 12, "step": "search", "trigger": "loss",
             "reason": "the loss per decision rose by 0.123", "since": AT_MS,

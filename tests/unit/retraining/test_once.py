@@ -1,13 +1,15 @@
 """What a person asks for: of the process that has the folder, or done here, and asked for once."""
 
 from pathlib import Path
+from unittest.mock import Mock, call
 
 import pytest
 
-from stream_scorer.errors import SettingsError
-from stream_scorer.retraining.run.process import retrain_once
+from stream_scorer.errors import RolloutError, SettingsError
+from stream_scorer.retraining.run import once
+from stream_scorer.retraining.run.once import retrain_once
 from stream_scorer.retraining.run.state_files import RunStore
-from stream_scorer.settings import Retrain, Settings
+from stream_scorer.settings import Kafka, Retrain, Settings
 
 
 @pytest.fixture
@@ -30,4 +32,23 @@ def test_what_ends_with_an_error_is_not_asked_for_again(rules: Path, tmp_path: P
     settings = Settings(retrain=Retrain(directory=tmp_path / "retrain"))
     with pytest.raises(SettingsError, match=r"retrain\.key: a trainer signs"):
         retrain_once(settings, rules, "we want it", lambda _: None)
+    assert RunStore(tmp_path / "retrain").asked() == ""
+
+
+def test_a_trainer_of_another_host_holds_it_back(
+    rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(retrain=Retrain(directory=tmp_path / "retrain"))
+    trainer, asked = Mock(), list[str]()
+
+    def others(_: Kafka, group: str) -> list[tuple[str, str]]:
+        asked.append(group)
+        return [("id", "there")]
+
+    monkeypatch.setattr(once, "Trainer", Mock(return_value=trainer))
+    monkeypatch.setattr(once, "members", others)
+    with pytest.raises(RolloutError, match="the trainer there runs on another host"):
+        retrain_once(settings, rules, "we want it", lambda _: None)
+    assert asked == [settings.of_process("retrain").kafka.group]
+    assert trainer.mock_calls == [call.close()]
     assert RunStore(tmp_path / "retrain").asked() == ""
