@@ -20,7 +20,7 @@ from stream_scorer.core.decision.policy import policy_for
 from stream_scorer.core.decision.routing import Routing, Version
 from stream_scorer.core.events.batch import EventBatch, Flag
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.exploring.draws import Draws
+from stream_scorer.core.exploring.draws import NO_KEYS, Draws
 from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.errors import ModelError, SettingsError, StateError
 from stream_scorer.kafka.topics.offsets import bounds
@@ -54,7 +54,6 @@ Bool = NDArray[np.bool_]
 NO_TRANSACTION = "no transaction at this offset"
 
 _EVICTED_AT_ONCE = 4_096
-_NO_KEYS = Draws()
 _SAME = ("transaction_id", "customer_id", "terminal_id")
 
 
@@ -88,7 +87,7 @@ class InputReproduction:
         routing_at: RoutingAt,
         plans: RecordedPlans,
         warm: str | None = None,
-        keys: Draws = _NO_KEYS,
+        keys: Draws = NO_KEYS,
     ) -> None:
         self._kafka = settings.kafka
         self._owner = owner_of(settings)

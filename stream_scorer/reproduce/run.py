@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.decision.routing import Version
 from stream_scorer.core.events.batch import Flag
-from stream_scorer.core.exploring.draws import Draws
+from stream_scorer.core.exploring.draws import NO_KEYS, Draws
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.topics.offsets import bounds
 from stream_scorer.models.bundles.trust import trust_of
@@ -52,7 +52,6 @@ from stream_scorer.settings import Settings
 
 Depth = Literal["recorded", "input"]
 _ROWS = 10_000
-_NO_KEYS = Draws()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +221,7 @@ def _of_input(
 
 def compare_recorded(
     decisions: pa.RecordBatch, bundles: Bundles, plans: RecordedPlans, found: Reproduction,
-    keys: Draws = _NO_KEYS,
+    keys: Draws = NO_KEYS,
 ) -> None:  # fmt: skip
     """Recompute decisions from their recorded features.
 

@@ -11,7 +11,7 @@ from stream_scorer.codec.records.codecs import Codecs
 from stream_scorer.core.decision.decide_batch import ArmDecisions, DecidedBatch
 from stream_scorer.core.events.batch import Flag, Rejections, RejectReason
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.exploring.draws import Draws
+from stream_scorer.core.exploring.draws import NO_KEYS, Draws
 from stream_scorer.core.summaries.segments import segments_of
 from stream_scorer.core.summaries.summaries import InputRecords, SummaryInput, summarize
 from stream_scorer.dead_letters.format import dead_letters
@@ -120,9 +120,9 @@ class Outcomes:
     """
 
     def __init__(
-        self, codecs: Codecs, topics: Topics, instance: str, draws: Draws | None = None
+        self, codecs: Codecs, topics: Topics, instance: str, draws: Draws = NO_KEYS
     ) -> None:
-        self.draws = Draws() if draws is None else draws
+        self.draws = draws
         self._codecs = codecs
         self._topics = topics
         self._instance = instance

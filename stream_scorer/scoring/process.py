@@ -10,7 +10,7 @@ from stream_scorer.codec.records.codecs import open_codecs
 from stream_scorer.codec.records.record_key import KeyReader, refuse_unkeyed
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.decision.observe import PartitionRings
-from stream_scorer.core.exploring.draws import Draws
+from stream_scorer.core.exploring.draws import NO_KEYS, Draws
 from stream_scorer.edge.registry.registry import open_edge_registry
 from stream_scorer.errors import SettingsError
 from stream_scorer.kafka.loop.patient_read import read_patiently
@@ -52,8 +52,6 @@ from stream_scorer.state.stores.open import owner_of, store_of, topic_of
 from stream_scorer.state.stores.topic_store import TopicStore
 from stream_scorer.telemetry import KernelsReady, Listener
 from stream_scorer.terminals.follower import TerminalFollower
-
-_NO_KEYS = Draws()
 
 
 def scorer_loop(
@@ -161,7 +159,7 @@ def _pinned(
 
 def _followed(
     settings: Settings, deployment: Deployment, registry: SchemaSource, listener: Listener,
-    watch: BundleWatch | None, followed: ExitStack | None, draws: Draws = _NO_KEYS,
+    watch: BundleWatch | None, followed: ExitStack | None, draws: Draws = NO_KEYS,
 ) -> _Deployed:  # fmt: skip
     """Wait for a rollout plan, and load its versions."""
     recorded = ActivationLog(settings, registry, listener)

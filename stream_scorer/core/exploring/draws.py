@@ -131,6 +131,10 @@ class Draws:
         self.review(plan)
 
 
+NO_KEYS: Final = Draws()
+"""Of a process that has none: it draws nothing."""
+
+
 def _let_through(decisions: DecisionBatch, exploration: Exploration) -> DecisionBatch:
     block = decisions.outcome == Outcome.BLOCK
     if not block.any():

@@ -69,7 +69,7 @@ class LagSample:
 
     @property
     def next_offset(self) -> int:
-        """The next offset that the group reads: its committed one, else the first retained."""
+        """The group's committed offset, else the first retained: what rewinds and rates go by."""
         return (self.start or 0) if self.committed is None else self.committed
 
     @property

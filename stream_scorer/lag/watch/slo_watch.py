@@ -1,24 +1,23 @@
 """Counts the service level objective, by looks that are close together."""
 
-import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, Self
 
 from stream_scorer.clocks import steady_epoch_seconds
 from stream_scorer.closing import Closing
-from stream_scorer.errors import SettingsError, StreamScorerError, UnavailableError
+from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.lag.broker.group_offsets import GroupOffsets
 from stream_scorer.lag.broker.looks import PartitionLook, Place
 from stream_scorer.lag.broker.partition_offsets import PartitionOffsets
 from stream_scorer.lag.broker.record_reader import FirstRecordReader, FoundRecord
 from stream_scorer.lag.verdicts.slo import SloCounter
+from stream_scorer.lag.watch.watch_thread import WatchThread
 from stream_scorer.settings import Settings
-from stream_scorer.telemetry import LagFailed, Listener, SloCounted
+from stream_scorer.telemetry import Listener, SloCounted
 
 _LEADERS_SECONDS = 10.0
 """How often new partitions and leaders are asked for."""
-_WHAT = "late decisions"
 
 
 class SloLooks(Protocol):
@@ -84,8 +83,8 @@ class SloBrokers(Closing):
         return self._records.first_records(starts)
 
 
-class SloWatch(Closing):
-    """Counts on a thread of its own until closed.
+class SloWatch(WatchThread):
+    """Counts until closed.
 
     A partition whose numbers are missing is not counted then; after a gap its records are
     unmeasured (:class:`~stream_scorer.lag.verdicts.slo.SloCounter`).
@@ -110,39 +109,25 @@ class SloWatch(Closing):
         every_seconds: float,
         clock: Callable[[], float] = steady_epoch_seconds,
     ) -> None:
+        super().__init__("slo-watch", "late decisions", listener, every_seconds)
         self._looks = looks
         self._labels = group, topic
-        self._listener = listener
         self._limit = limit
-        self._every_seconds = every_seconds
         self._clock = clock
         self._counters: dict[Place, SloCounter] = {}
         self._still: dict[Place, tuple[int, float]] = {}
         self._nothing: dict[Place, tuple[int, int]] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="slo-watch", daemon=True)
 
-    def start(self) -> "SloWatch":
+    def start(self) -> Self:
         """Begin to count; returns itself."""
         self._listener(SloCounted(*self._labels, 0, 0, 0, self._clock()))
-        self._thread.start()
-        return self
+        return super().start()
 
-    def close(self) -> None:
-        """Stop counting, and close the connections."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+    def _release(self) -> None:
         self._looks.close()
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._every_seconds):
-            try:
-                self.count()
-            except StreamScorerError as error:
-                self._listener(LagFailed(f"{_WHAT}: {error}", _WHAT))
-            except Exception as error:  # noqa: BLE001 a thread that ends would count nothing more
-                self._listener(LagFailed(f"{_WHAT}: {type(error).__name__}: {error}", _WHAT))
+    def _work(self) -> None:
+        self.count()
 
     def count(self) -> None:
         """Look once, and report what became due since the last look."""
