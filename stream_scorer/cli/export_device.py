@@ -37,12 +37,13 @@ def export_for_device(
         read_request,
     )
 
-    if state is not None or terminal_rows:
-        fix = "set kafka.bootstrap, or start one: stream-scorer kafka start"
-        settings = devkafka.connected(settings, fix)
     asked = None if request is None else read_request(request)
     signer = None if key is None else read_private(key[0], passphrase_from(key[1]))
     customers = None if state is None else read_ids(state)
+    # Histories for no device are refused first: that needs no cluster.
+    if terminal_rows or (customers is not None and asked is not None):
+        fix = "set kafka.bootstrap, or start one: stream-scorer kafka start"
+        settings = devkafka.connected(settings, fix)
     made = export_device(
         settings, DeviceExport(model, out, plan, signer, asked, customers, terminal_rows)
     )

@@ -137,7 +137,7 @@ def test_an_export_that_has_no_broker_names_it(tmp_path: Path) -> None:
         "device",
     )
     for options, code, why in (
-        (("--for", str(request), "--state", str(customers)), 5, b"--bootstrap"),
+        (("--for", str(request), "--state", str(customers)), 2, b"kafka.bootstrap"),
         (("--state", str(customers)), 15, b"--for"),
         (("--for", str(request), "--state", str(tmp_path / "none")), 2, b"none"),
     ):
