@@ -66,7 +66,7 @@ def _traced(*headers: tuple[str, bytes]) -> Callable[[Place], str]:
     def run(_: Place) -> str:
         import numpy as np  # noqa: PLC0415 as the product
 
-        copy = entry("stream_scorer.scoring.outputs", "_trace_headers")
+        copy = entry("stream_scorer.scoring.outputs", "_headers")
         (kept,) = copy([list(headers)], np.array([0])) or [None]
         size = sum(len(name) + len(value) for name, value in kept or ())
         there = "with" if _TRACE in dict(kept or ()) else "without"

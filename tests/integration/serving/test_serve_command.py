@@ -172,14 +172,14 @@ def test_no_scorer_is_unready_and_overload_is_not(
             wait_until(api.ready, lambda: str(api.health()), UNREADY_SECONDS)
 
             # More than can be in flight, in batches: some are refused, and it stays ready.
-            def batch(number: int) -> tuple[int, bool]:
+            def batch(number: int) -> tuple[int, tuple[bool, list[str]]]:
                 every = [{**sent, "transaction_id": f"t{number}.{each}"} for each in range(1_000)]
-                return api.call("POST", DECISIONS, every).status, api.ready()
+                return api.call("POST", DECISIONS, every).status, api.probe()
 
             with ThreadPoolExecutor(8) as clients:
                 answers = list(clients.map(batch, range(24)))
             assert {503} < {status for status, _ in answers} <= {200, 202, 207, 503}
-            assert all(ready for _, ready in answers), api.health()
+            assert [probed for _, probed in answers if probed != (True, [])] == []
             scorer.kill()
             wait_until(lambda: not api.ready(), lambda: str(api.health()), UNREADY_SECONDS)
             assert api.probe() == (False, ["no assigned scorer"])
