@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
+from confluent_kafka import ConsumerGroupState
+
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.kafka.topics.groups import Groups
 from stream_scorer.kafka.topics.lag import LagReader
@@ -16,6 +18,9 @@ NO_BROKER: Final = "no broker"
 NO_SCORER: Final = "no assigned scorer"
 _GROUP: Final = "scorers' group"
 _LAG: Final = "scorers' lag"
+_MOVING: Final = (
+    ConsumerGroupState.PREPARING_REBALANCING, ConsumerGroupState.COMPLETING_REBALANCING,
+)  # fmt: skip
 _EVERY_SECONDS: Final = 0.5
 _OBSERVATIONS: Final = 240
 """Two minutes: a backlog that is older refuses all the same."""
@@ -145,6 +150,10 @@ class ScorersWatch:
         described = self._groups.described(self._kafka.group, 0.0)
         if described is None:
             return False
+        if described.members and described.state in _MOVING:
+            # During a rebalance the broker names no assignments. All gateways see it: they must not
+            # leave the load balancer together each time that a scorer starts or ends.
+            return not self._down
         return any(
             at.topic == self._topic
             for member in described.members

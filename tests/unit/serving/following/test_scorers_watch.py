@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import ConsumerGroupState
 
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.kafka.topics.lag import PartitionLag
@@ -20,12 +21,14 @@ class FakeCluster:
 
     Attributes:
         members: Topics that each member of the group has.
+        state: Of the group.
         away: Whether no broker answers about the group.
         leaderless: What reading the lag raises; None: nothing.
     """
 
     def __init__(self) -> None:
         self.members: tuple[tuple[str, ...], ...] = (("transactions",),)
+        self.state = ConsumerGroupState.STABLE
         self.away: Exception | None = None
         self.leaderless: Exception | None = None
         self.offsets = (7, 9)
@@ -42,7 +45,7 @@ class FakeCluster:
             )
             for topics in self.members
         ]
-        return SimpleNamespace(members=members)
+        return SimpleNamespace(members=members, state=self.state)
 
     def read(self) -> list[PartitionLag]:
         if self.leaderless is not None:
@@ -118,6 +121,23 @@ def test_members_without_the_topic_decide_nothing(watched: Watched) -> None:
     assert (watched.answers, watched.ages) == (1, [])
     watched.cluster.members = ((), ("another", "transactions"))
     assert watched.observe() == ""
+
+
+@pytest.mark.parametrize(
+    "state",
+    [ConsumerGroupState.PREPARING_REBALANCING, ConsumerGroupState.COMPLETING_REBALANCING],
+)
+def test_a_rebalance_changes_nothing(watched: Watched, state: ConsumerGroupState) -> None:
+    deciding = watched.cluster.members
+    watched.cluster.members, watched.cluster.state = ((),), state
+    assert watched.observe(2) == NO_SCORER
+    watched.cluster.members, watched.cluster.state = deciding, ConsumerGroupState.STABLE
+    assert watched.observe() == ""
+    # The broker names no assignment until the rebalance is over.
+    watched.cluster.members, watched.cluster.state = ((),), state
+    assert watched.observe(2) == ""
+    watched.cluster.members = ()
+    assert watched.observe() == NO_SCORER
 
 
 def test_what_ends_the_thread_is_a_failure(watched: Watched) -> None:
