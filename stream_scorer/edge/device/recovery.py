@@ -67,11 +67,10 @@ def open_state(
     outbox = Outbox(files.outbox, files.cipher, files.device)
     try:
         return _Recovery(files, features, identity, begin, outbox).state()
-    except OSError as error:
+    except (OSError, OutboxFullError) as error:
         outbox.close()
-        raise UnavailableError(
-            f"{files.folder}: {error.strerror}", "free room on the disk"
-        ) from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UnavailableError(f"{files.folder}: {why}", "free room on the disk") from error
     except BaseException:
         outbox.close()
         raise
@@ -118,9 +117,12 @@ class _Recovery:
 
     def _begun(self, log: DeviceLog | None) -> DeviceLog:
         """Return the log, which has all rows that are known; a new one where that is needed."""
+        reached = self._history.sequence
+        if self._begin.progress == EdgeProgress(reached, self._history.chain):
+            # An outbox that was lost does not know it.
+            self._outbox.delete_through(self._begin.progress)
         published = max(self._outbox.deleted, self._begin.progress, key=lambda each: each.sequence)
         rows = self._outbox.size()[0]
-        reached = self._history.sequence
         gap = reached < published.sequence or (log is None and rows > 0)
         if gap:
             self._accept_gap(log, published)

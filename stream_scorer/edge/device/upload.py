@@ -190,11 +190,23 @@ class Uploader(Closing):
         self.published = progress
 
     def _chain_at(self, sequence: int) -> bytes:
+        """Return the chain after a row.
+
+        Raises:
+            EdgeError: The outbox has neither the row nor the one after it.
+        """
         deleted = self._outbox.deleted
         if sequence == deleted.sequence:
             return deleted.chain
-        (event,) = self._outbox.first(1, sequence - 1)
-        return chained(event.row.previous, self._device, event.row)
+        for event in self._outbox.first(1, sequence - 1):
+            if event.row.sequence == sequence:
+                return chained(event.row.previous, self._device, event.row)
+            if event.row.sequence == sequence + 1:
+                return event.row.previous
+        raise EdgeError(
+            f"rows up to {sequence} are published, and the outbox has lost the ones after it",
+            _RECOVERY,
+        )
 
     # -- the thread -----------------------------------------------------------------------------
 

@@ -66,7 +66,9 @@ def verified_export(folder: Path, trusted: Mapping[str, TrustedKey]) -> dict[str
         document = parse(data)
     except ValueError as error:
         raise EdgeError(f"{folder / EXPORT}: {error}", _AGAIN) from None
-    if document.get("target") != TARGET or not isinstance(document.get("files"), dict):
+    kinds = {"target": str, "device": str, "files": dict}
+    whole = all(isinstance(document.get(name), kind) for name, kind in kinds.items())
+    if not whole or document["target"] != TARGET:
         raise EdgeError(f"{folder}: is not an export for a device", "export it: --target device")
     if trusted:
         _verify(folder, data, trusted)

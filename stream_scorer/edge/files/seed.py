@@ -21,6 +21,7 @@ from stream_scorer.core.kernels.store import NEVER
 from stream_scorer.core.labelling.contract import UNKNOWN
 from stream_scorer.core.terminals.history import TerminalTable
 from stream_scorer.errors import EdgeError
+from stream_scorer.security.canonical_json import parse
 
 _FORMAT: Final = 1
 _HEADER_BYTES_MOST: Final = 16 * 1024 * 1024
@@ -111,7 +112,7 @@ class StateSeed:
                 int(header["until"]), (int(lateness), int(horizon), int(cap), str(unit)),
                 tuple(map(str, header["fields"])), warm, tuple(buckets),
             )  # fmt: skip
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise EdgeError(f"the provisioned state is damaged: {error}", _AGAIN) from error
 
 
@@ -172,7 +173,7 @@ class TerminalRows:
             )
             if rows and int(found.state.max()) > UNKNOWN:
                 raise ValueError("it has an unknown state")  # noqa: TRY301 see above
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise EdgeError(f"the rows of terminals are damaged: {error}", _AGAIN) from error
         return found
 
@@ -187,8 +188,8 @@ class TerminalRows:
 
 def _header(data: bytes) -> tuple[dict[str, Any], bytes]:
     end = data.find(b"\n", 0, _HEADER_BYTES_MOST)
-    header = json.loads(data[: max(end, 0)])
-    if not isinstance(header, dict) or header.get("format") != _FORMAT:
+    header = parse(data[: max(end, 0)])
+    if header.get("format") != _FORMAT:
         raise ValueError(f"it is not of format {_FORMAT}")
     return header, data[end + 1 :]
 

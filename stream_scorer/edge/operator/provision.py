@@ -42,7 +42,7 @@ def provision(
     settings: Settings, writer: RegistryWriter, request: DeviceRequest, scope: DeviceScope,
     releases: Sequence[str], from_row: int | None, reason: str,
 ) -> ProvisionedDevice:  # fmt: skip
-    """Register releases and a device, and make the device a client of the API.
+    """Register a device and releases, and make the device a client of the API.
 
     Args:
         settings: The model store, and the clients file.
@@ -61,9 +61,10 @@ def provision(
     # All of them before the first change.
     _refuse_other_client(settings, request.device)
     allowed = [_manifest(settings, label) for label in releases]
+    # The device first: if it is refused, no release is allowed for it.
+    registration = writer.provision(request, scope, from_row, reason)
     for manifest in allowed:
         writer.allow(manifest, reason)
-    registration = writer.provision(request, scope, from_row, reason)
     client, key = _client(settings, request.device)
     writer.wait_until_known()
     labels = tuple(manifest.label for manifest in allowed)

@@ -9,11 +9,13 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import ValidationError
 
 from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.edge.claims.device_request import DeviceRequest
 from stream_scorer.edge.registry.contract import (
     CUSTOMERS_MOST,
+    TERMINALS_MOST,
     DeviceRegistration,
     RegisteredKey,
     ReleaseRegistration,
@@ -127,10 +129,13 @@ class RegistryWriter:
                 terminals=tuple(scope.terminals),
                 reason=reason,
             )
-        except ValueError as error:
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            where = "".join(f"{part}: " for part in first["loc"][:1])
             raise SettingsError(
-                f"device {request.device}: {str(error).splitlines()[-1]}",
-                f"a scope has at most {CUSTOMERS_MOST:,} customers",
+                f"device {request.device}: {where}{first['msg'].removeprefix('Value error, ')}",
+                f"a scope has at most {CUSTOMERS_MOST:,} customers and {TERMINALS_MOST:,} "
+                "terminals; keys follow each other by --from-row",
             ) from None
         self._write(registration)
         return registration
@@ -261,12 +266,15 @@ def read_ids(path: Path) -> list[str]:
     """Read ids from a file, one a line; blank lines are left out.
 
     Raises:
-        SettingsError: It cannot be read, or is not UTF-8.
+        SettingsError: It cannot be read, is not UTF-8, or has no id: none would mean all.
     """
     try:
-        return [line.strip() for line in _read(path).decode().splitlines() if line.strip()]
+        found = [line.strip() for line in _read(path).decode().splitlines() if line.strip()]
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: is not UTF-8", "give one id a line") from None
+    if not found:
+        raise SettingsError(f"{path}: has no id", "give one id a line, or leave the option out")
+    return found
 
 
 def _read(path: Path) -> bytes:

@@ -1,9 +1,9 @@
 """One record of the registry of devices: a registration and its signature.
 
 The signed bytes have a prefix that no other kind of signature has, and the number of the
-registration. So nobody but an operator can allow a device, and a reader that knows a registration
-takes no older one in its place: a revocation cannot be taken back by sending the record before it
-again.
+registration. So only an operator can allow a device, and a process that has read a registration
+takes no older one in its place. A process that starts later reads what compaction has left, which
+is the last record: so only operators may write to the topic.
 """
 
 from collections.abc import Mapping

@@ -42,7 +42,7 @@ def running_status(settings: Settings) -> dict[str, Any] | None:
         connection.request("GET", _STATUS_PATH)
         answer = connection.getresponse()
         document = json.loads(answer.read(_BYTES_MOST))
-    except (OSError, http.client.HTTPException, ValueError):
+    except (OSError, http.client.HTTPException, ValueError, RecursionError):
         return None
     finally:
         connection.close()

@@ -65,9 +65,9 @@ def install(settings: Settings, folder: Path) -> InstalledExport:
             "name the operators' public keys",
         )
     document = verified_export(folder, trusted)
-    if document.get("device") not in {"", device}:
+    if document["device"] not in {"", device}:
         raise EdgeError(
-            f"{folder}: is for device {str(document.get('device'))!a}, not {device}",
+            f"{folder}: is for device {document['device']!a}, not {device}",
             "export it for this device",
         )
     rows = _terminals(folder)

@@ -37,8 +37,7 @@ def answer_lines(device: Device, lines: BinaryIO, out: BinaryIO, *, ahead: int =
         StreamScorerError: The device cannot continue.
     """
     waiting: deque[Future[DeviceAnswer] | Problem] = deque()
-    source = _pieces(lines)
-    for line, more in source:
+    for line, more in _pieces(lines):
         waiting.append(_submitted(device, line))
         while waiting and (not more or len(waiting) >= ahead):
             _write(out, _settled(waiting.popleft()))
@@ -46,35 +45,30 @@ def answer_lines(device: Device, lines: BinaryIO, out: BinaryIO, *, ahead: int =
             out.flush()
         if device.failure is not None:
             raise device.failure
-    while waiting:
-        _write(out, _settled(waiting.popleft()))
-    out.flush()
+    # An operator may have revoked the device while it waited for a line.
+    if device.failure is not None:
+        raise device.failure
 
 
 def _pieces(lines: BinaryIO) -> Iterator[tuple[bytes, bool]]:
-    """Yield lines without their ends, and whether another one is there already."""
-    buffered = b""
+    """Yield lines without their ends, and whether another one is there already.
+
+    Blank lines are left out. A line that is too long is empty.
+    """
+    buffered, skipping = b"", False
     while chunk := lines.read1(65_536):  # type: ignore[attr-defined]
-        buffered += chunk
-        *complete, buffered = buffered.split(b"\n")
-        for number, line in enumerate(complete):
-            if line.strip():
-                fits = len(line) <= LINE_BYTES_MOST
-                yield line if fits else b"", number + 1 < len(complete)
+        if skipping:
+            _, end, chunk = chunk.partition(b"\n")
+            skipping = not end
+        *complete, buffered = (buffered + chunk).split(b"\n")
+        found = [line if len(line) <= LINE_BYTES_MOST else b"" for line in complete if line.strip()]
         if len(buffered) > LINE_BYTES_MOST:
-            yield b"", False
-            buffered = _rest_of_line(lines)
+            found.append(b"")
+            buffered, skipping = b"", True
+        for left, line in zip(range(len(found) - 1, -1, -1), found, strict=True):
+            yield line, left > 0
     if buffered.strip():
         yield buffered, False
-
-
-def _rest_of_line(lines: BinaryIO) -> bytes:
-    """Read to the end of a line that is too long; return what follows it."""
-    while chunk := lines.read1(65_536):  # type: ignore[attr-defined]
-        _, end, rest = chunk.partition(b"\n")
-        if end:
-            return bytes(rest)
-    return b""
 
 
 def _submitted(device: Device, line: bytes) -> Future[DeviceAnswer] | Problem:

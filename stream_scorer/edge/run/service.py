@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final, Self
 
 import msgspec
@@ -96,7 +97,10 @@ class DeviceService:
         return self
 
     def _open(self) -> Device:
-        return self._stack.enter_context(opened_device(self._settings, self._options))
+        device = self._stack.enter_context(opened_device(self._settings, self._options))
+        # The consent was for that gap. Without it, a change of the release needs no network.
+        self._options = replace(self._options, accept_gap=False)
+        return device
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:

@@ -114,14 +114,7 @@ def read_release(folder: Path) -> Release:
     """
     try:
         files = dict(sorted(_files(folder)))
-        bundles = sorted(
-            {path.rsplit("/", 1)[0] for path in files if path.count("/") == _DEPTH - 1}
-        )
-        if len(bundles) != 1:
-            raise ValueError(f"has {len(bundles)} bundles NAME/VERSION, not one")  # noqa: TRY301 one handler for all faults
-        label = bundles[0].replace("/", ":")
-        if _LABEL.fullmatch(label) is None:
-            raise ValueError(f"{bundles[0]} is not NAME/VERSION")  # noqa: TRY301 the same
+        label = _label(files)
         _refuse_shape(label, files)
     except (OSError, ValueError) as error:
         told = error.strerror if isinstance(error, OSError) else error

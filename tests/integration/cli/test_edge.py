@@ -98,6 +98,12 @@ def test_a_device_from_its_request_to_its_revocation(
     words = ("provision", device.name, "--request", renewed, "--key", shell.ann.private)
     assert "--from-row" in shell.refusal(*words)
     assert shell.told(*words, "--from-row", 6)["keys"] == 2
+    third = shell.request(MadeDevice(device.name))
+    why = shell.refusal(*words[:3], third, *words[4:], "--from-row", 6, "--release", "fraud:1.0.1")
+    assert "keys: must begin at row 1, each after the one before" in why
+    # What is refused has changed nothing.
+    registry.catch_up()
+    assert registry.known(RELEASE, "fraud:1.0.1") is None
     assert shell.told("progress", device.name)["sequence"] == 0
     assert shell.signed("revoke", device.name)["revoked_after"] == 0
     registry.follow()
@@ -111,7 +117,7 @@ def test_a_device_from_its_request_to_its_revocation(
     report = shell.told("report", "--from", "1h")
     assert (report["events"], report["refused"]) == (0, {})
     assert shell.actions() == [
-        "edge.release", "edge.device", "client.add", "edge.device", "edge.device", "edge.device",
+        "edge.device", "edge.release", "client.add", "edge.device", "edge.device", "edge.device",
     ]  # fmt: skip
 
 

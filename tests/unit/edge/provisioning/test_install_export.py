@@ -80,6 +80,17 @@ def test_histories_are_for_a_device_without_one(exports: Exports, tmp_path: Path
     assert not (device / STATE).exists()
 
 
+@pytest.mark.parametrize("named", [{"device": []}, {"device": None}, {"files": []}])
+def test_a_document_of_another_form_is_refused(
+    exports: Exports, tmp_path: Path, named: dict[str, Any]
+) -> None:
+    export = exports.copied("any", tmp_path / "export")
+    document = json.loads((export / EXPORT).read_bytes()) | named
+    (export / EXPORT).write_text(json.dumps(document))
+    with pytest.raises(EdgeError, match="is not an export for a device"):
+        install(Settings(edge={"directory": tmp_path / "device", "device": DEVICE}), export)
+
+
 @pytest.mark.parametrize("change", ["unsigned", "stranger", "altered", "more", "device", "link"])
 def test_any_other_export_is_refused(exports: Exports, tmp_path: Path, change: str) -> None:
     export = exports.copied("other" if change == "device" else "any", tmp_path / "export")

@@ -168,7 +168,10 @@ def test_damaged_files_of_a_provisioning_are_refused() -> None:
     again = TerminalRows.unpacked(packed)
     assert (again.watermark, again.edge, again.time.tolist()) == (5, 1, [2, 3])
     assert again.table().watermark == 5
-    for wrong in (b"", b"{}\n", packed[:-1], packed + b"x", packed[:-1] + b"\x07", b"\xff" * 40):
+    head = b'{"format":1,"rows":1e999,"device":"d","buckets":[],"rings":[0,0,0,"EUR"],"warm":"",'
+    endless = head + b'"exported_at":1e999}\n', b"[" * 100_000 + b"\n"
+    cut = b"", b"{}\n", packed[:-1], packed + b"x", packed[:-1] + b"\x07", b"\xff" * 40
+    for wrong in (*cut, *endless):
         with pytest.raises(EdgeError):
             TerminalRows.unpacked(wrong)
         with pytest.raises(EdgeError):

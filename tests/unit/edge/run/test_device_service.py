@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from stream_scorer.edge.claims.contract import EdgeProgress
 from stream_scorer.edge.claims.device_request import DeviceRequest
 from stream_scorer.edge.files.export_folder import STATE
 from stream_scorer.edge.registry.contract import DeviceRegistration, RegisteredKey
 from stream_scorer.edge.registry.registration import registered
+from stream_scorer.edge.run import open_device
 from stream_scorer.edge.run.keys import KeyFiles, init_device
 from stream_scorer.edge.run.lines import LINE_BYTES_MOST, answer_lines
-from stream_scorer.edge.run.open_device import opened_device
+from stream_scorer.edge.run.open_device import DeviceOptions, opened_device
 from stream_scorer.edge.run.revocation import obey
 from stream_scorer.edge.run.service import DeviceService
 from stream_scorer.errors import EdgeError, EdgeRevokedError, SettingsError
@@ -28,10 +30,12 @@ from tests.support.device.device_world import DEVICE
 
 
 def served(
-    folder: Path, release: Path, use: Callable[[DeviceService], Coroutine[Any, Any, None]]
-) -> None:
+    folder: Path, release: Path | DeviceOptions,
+    use: Callable[[DeviceService], Coroutine[Any, Any, None]],
+) -> None:  # fmt: skip
     async def run() -> None:
-        service = DeviceService(device_settings(folder), cold(release), lambda _: None)
+        options = release if isinstance(release, DeviceOptions) else cold(release)
+        service = DeviceService(device_settings(folder), options, lambda _: None)
         async with service:
             await use(service)
 
@@ -124,6 +128,25 @@ def test_a_device_changes_over_between_requests(tmp_path: Path, release_folder: 
     served(tmp_path / "device", release_folder, use)
 
 
+def test_a_consent_to_a_gap_is_not_for_the_next_release(
+    tmp_path: Path, release_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def progress(options: DeviceOptions, _: object) -> EdgeProgress:
+        asked.append(options.accept_gap)
+        return EdgeProgress()
+
+    monkeypatch.setattr(open_device, "_progress", progress)
+
+    async def use(service: DeviceService) -> None:
+        assert await service.reload() is None
+
+    options = cold(release_folder, accept_gap=True)
+    served(tmp_path / "device", options, use)
+    assert asked == [True, False]
+
+
 def lines(folder: Path, release: Path, text: bytes, ahead: int = 64) -> list[dict[str, Any]]:
     out = io.BytesIO()
     with opened_device(device_settings(folder), cold(release)) as device:
@@ -146,6 +169,42 @@ def test_each_wrong_line_has_its_code(tmp_path: Path, release_folder: Path) -> N
     codes = [each["error"]["code"] for each in found[:-1]]
     assert codes == ["INVALID_JSON", "INVALID_JSON", "INVALID_JSON", "CURRENCY", "TOO_LARGE"]
     assert found[-1]["sequence"] == 1
+
+
+class Pipe(io.BytesIO):
+    """Gives one piece at each read, and notes what was answered before it."""
+
+    def __init__(self, out: io.BytesIO, *pieces: bytes) -> None:
+        super().__init__()
+        self._out, self._pieces = out, [*pieces]
+        self.answered: list[int] = []
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        del size
+        self.answered.append(self._out.getvalue().count(b"\n"))
+        return self._pieces.pop(0) if self._pieces else b""
+
+
+def test_a_line_is_answered_before_the_next_read(tmp_path: Path, release_folder: Path) -> None:
+    first, second, third, fourth = (json.dumps(body(n)).encode() for n in range(4))
+    long = b"x" * (LINE_BYTES_MOST + 1)
+    out = io.BytesIO()
+    pieces = first + b"\n\n", second + b"\n \n" + long, b"x\n" + third + b"\n" + fourth, b"\n"
+    pipe = Pipe(out, *pieces)
+    with opened_device(device_settings(tmp_path / "device"), cold(release_folder)) as device:
+        answer_lines(device, pipe, out)
+    # A blank line is no further line; lines after one that is too long are answered like others.
+    assert pipe.answered == [0, 1, 3, 4, 5]
+    found = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert found[2]["error"]["code"] == "TOO_LARGE"
+    assert [each["sequence"] for each in found if "sequence" in each] == [1, 2, 3, 4]
+
+
+def test_a_device_that_failed_while_it_waited_ends_so(tmp_path: Path, release_folder: Path) -> None:
+    with opened_device(device_settings(tmp_path / "device"), cold(release_folder)) as device:
+        device.scorer.failure = EdgeError("revoked meanwhile", "none")
+        with pytest.raises(EdgeError, match="revoked meanwhile"):
+            answer_lines(device, io.BytesIO(b""), io.BytesIO())
 
 
 def test_keys_are_made_once_and_stay_private(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from stream_scorer.edge.claims.contract import NO_CHAIN, EdgeProgress
 from stream_scorer.edge.device import upload
 from stream_scorer.edge.device.recovery import GapError
+from stream_scorer.edge.device.state import OUTBOX
 from stream_scorer.edge.device.upload import ForkError, RowsRefused, Uploader
 from stream_scorer.edge.files.log import Hook
 from stream_scorer.edge.run.https_upload import HttpsUpload
@@ -156,6 +157,54 @@ def test_without_the_comparison_of_chains_rows_are_lost(
         assert found._outbox.deleted.sequence == 8
     ids = {row.sequence for row in api.published}
     assert ids == set(range(1, 9))
+
+
+def lose_outbox(world: DeviceWorld) -> None:
+    """Write the log again as a snapshot, and remove the outbox, as its error advises."""
+    state = world.state()
+    state.compact()
+    state.close()
+    for path in world.folder.glob(f"{OUTBOX}*"):
+        path.unlink()
+
+
+def test_a_lost_outbox_without_waiting_rows_loses_nothing(world: DeviceWorld, api: EdgeApi) -> None:
+    decide(world, 0, 8)
+    with uploader(world, api) as found:
+        drain(found)
+    lose_outbox(world)
+    with uploader(world, api) as found, pytest.raises(GapError, match="accept-gap"):
+        found.step()
+    state = world.state(accept_gap=True, progress=api.progress)
+    assert (state.history.sequence, state.history.cold.until) == (8, 0)
+    assert state.outbox.deleted == api.progress
+    state.close()
+    decide(world, 8, 10)
+    with uploader(world, api) as found:
+        drain(found)
+    assert [row.sequence for row in api.published] == list(range(1, 11))
+
+
+def test_a_lost_outbox_is_restored_from_the_log(world: DeviceWorld, api: EdgeApi) -> None:
+    decide(world, 0, 4)
+    with uploader(world, api) as found:
+        drain(found)
+    lose_outbox(world)
+    decide(world, 4, 8)
+    with uploader(world, api) as found:
+        drain(found)
+    assert [row.sequence for row in api.published] == list(range(1, 9))
+
+
+def test_rows_that_a_lost_outbox_had_are_named(world: DeviceWorld, api: EdgeApi) -> None:
+    decide(world, 0, 6)
+    with uploader(world, api) as found:
+        assert found.step()
+    lose_outbox(world)
+    decide(world, 6, 8)
+    with uploader(world, api) as found, pytest.raises(EdgeError, match="has lost the ones after"):
+        found.step()
+    assert len(api.published) == 4
 
 
 def test_progress_that_was_lost_stops_the_device(world: DeviceWorld, api: EdgeApi) -> None:
