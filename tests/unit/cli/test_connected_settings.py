@@ -72,10 +72,16 @@ def test_an_export_with_histories_finds_it(
 ) -> None:
     exported = mock.Mock(side_effect=EdgeError("seen", "here"))
     monkeypatch.setattr("stream_scorer.edge.export.device_folder.export_device", exported)
-    (tmp_path / "ids").write_text("1\n")
-    for state, bootstrap in ((tmp_path / "ids", "127.0.0.1:1"), (None, "")):
+    monkeypatch.setattr("stream_scorer.edge.operator.registrations.read_request", mock.Mock())
+    ids, request, found = tmp_path / "ids", tmp_path / "request.json", "127.0.0.1:1"
+    ids.write_text("1\n")
+    for state, asked, rows, bootstrap in (
+        (ids, request, False, found), (None, request, True, found), (None, request, False, ""),
+        # Refused without a cluster.
+        (ids, None, False, ""),
+    ):  # fmt: skip
         with pytest.raises(EdgeError):
             export_for_device(
-                Settings(), "fraud", tmp_path / "out", None, None, None, state, terminal_rows=False
+                Settings(), "fraud", tmp_path / "out", None, None, asked, state, terminal_rows=rows
             )
         assert exported.call_args.args[0].kafka.bootstrap == bootstrap
