@@ -55,6 +55,12 @@ def provision(
         Path | None,
         typer.Option("--terminals", help="File of ids: the device decides at these only."),
     ] = None,
+    all_customers: Annotated[
+        bool, typer.Option("--all-customers", help="It decides for everybody.")
+    ] = False,
+    all_terminals: Annotated[
+        bool, typer.Option("--all-terminals", help="It decides at every terminal.")
+    ] = False,
     from_row: Annotated[
         int | None,
         typer.Option("--from-row", min=1, help="First row that a new key of a known device signs."),
@@ -62,6 +68,8 @@ def provision(
     options: RegistryOptions,
 ) -> None:
     """Register a device with its keys, and the releases that devices may decide with.
+
+    A scope that is not given stays as it is; that of a new device is everybody, everywhere.
 
     It also becomes a client of the API with the scope edge, if serving.access.clients_file is set;
     its key is printed once. The device may upload when this command is done.
@@ -76,8 +84,14 @@ def provision(
     )
 
     asked = read_request(request, device)
+    for every, name, file in (
+        (all_customers, "customers", customers), (all_terminals, "terminals", terminals),
+    ):  # fmt: skip
+        if every and file is not None:
+            raise SettingsError(f"--all-{name} and --{name} are both given", "give one of them")
     scope = DeviceScope(
-        read_ids(customers) if customers else (), read_ids(terminals) if terminals else ()
+        () if all_customers else read_ids(customers) if customers else None,
+        () if all_terminals else read_ids(terminals) if terminals else None,
     )
     with options.writer() as writer:
         made = run(

@@ -43,15 +43,16 @@ _FILE_BYTES_MOST: Final = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class DeviceScope:
-    """For whom and where a device may decide; empty: for everybody, everywhere.
+    """For whom and where a device may decide.
 
     Attributes:
-        customers: Ids of customers.
-        terminals: Ids of terminals.
+        customers: Ids of customers; empty: for everybody. None: as it is registered, and for
+            everybody if it is not.
+        terminals: Ids of terminals; likewise.
     """
 
-    customers: Sequence[str] = ()
-    terminals: Sequence[str] = ()
+    customers: Sequence[str] | None = None
+    terminals: Sequence[str] | None = None
 
 
 class RegistryWriter:
@@ -125,8 +126,8 @@ class RegistryWriter:
                 device=request.device,
                 keys=_keys(before, request, from_row),
                 sealing=base64.b64encode(request.sealing_key).decode(),
-                customers=packed_customers(list(scope.customers)),
-                terminals=tuple(scope.terminals),
+                customers=_customers(before, scope),
+                terminals=_terminals(before, scope),
                 reason=reason,
             )
         except ValidationError as error:
@@ -220,6 +221,18 @@ class RegistryWriter:
                 f"{kind} {name}: another operator changed it at the same time",
                 "give the command again if it is still right",
             )
+
+
+def _customers(before: DeviceRegistration | None, scope: DeviceScope) -> str:
+    if scope.customers is None and before is not None:
+        return before.customers
+    return packed_customers(list(scope.customers or ()))
+
+
+def _terminals(before: DeviceRegistration | None, scope: DeviceScope) -> tuple[str, ...]:
+    if scope.terminals is None and before is not None:
+        return before.terminals
+    return tuple(scope.terminals or ())
 
 
 def _keys(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -94,6 +95,21 @@ def test_a_device_from_its_request_to_its_revocation(
     # Again: the same key, no new client; another key needs its first row.
     again = shell.signed("provision", device.name, "--request", request)
     assert (again["keys"], again["api_key"]) == (1, "")
+    # A scope that is not given stays; that of everybody is asked for.
+    registry.catch_up()
+    kept = registry.device(device.name)
+    assert kept is not None
+    assert np.array_equal(kept.customers, allowed.customers)
+    same = ("provision", device.name, "--request", request)
+    key = ("--key", shell.ann.private)
+    assert "give one of them" in shell.refusal(
+        *same, *key, "--customers", customers, "--all-customers"
+    )
+    shell.signed(*same, "--all-customers")
+    registry.catch_up()
+    wide = registry.device(device.name)
+    assert wide is not None
+    assert len(wide.customers) == 0
     renewed = shell.request(MadeDevice(device.name))
     words = ("provision", device.name, "--request", renewed, "--key", shell.ann.private)
     assert "--from-row" in shell.refusal(*words)
