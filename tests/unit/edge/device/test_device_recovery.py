@@ -82,6 +82,12 @@ def test_a_truncated_log_loses_nothing_with_the_outbox(
         assert state.history.sequence == EVENTS, cut
         assert content(state.history) == after[-1], cut
         state.close()
+    # What only the outbox had is in the log again.
+    for path in copy.folder.glob(f"{OUTBOX}*"):
+        path.unlink()
+    state = copy.state()
+    assert (state.history.sequence, content(state.history)) == (EVENTS, after[-1])
+    state.close()
 
 
 @pytest.fixture
@@ -255,6 +261,21 @@ def test_an_older_copy_of_the_log_is_refused(world: DeviceWorld, tmp_path: Path)
     # It is noted in the log: the next start needs no consent, and still flags.
     with world.scorer() as scorer:
         assert scorer.decide(record(21)).flags == Flag.DEGRADED
+
+
+def test_an_outbox_of_another_history_is_refused(world: DeviceWorld, tmp_path: Path) -> None:
+    with world.scorer() as scorer:
+        for number in range(10):
+            scorer.decide(record(number))
+    other = copied(world, tmp_path / "copy")
+    for device, first, count in ((world, 10, 2), (other, 20, 4)):
+        with device.scorer() as scorer:
+            for number in range(first, first + count):
+                scorer.decide(record(number))
+    (other.folder / LOG).write_bytes((world.folder / LOG).read_bytes())
+    for consent in (False, True):
+        with pytest.raises(EdgeError, match="row 13 does not follow row 12"):
+            other.state(accept_gap=consent)
 
 
 def test_a_gap_is_dated_by_the_devices_clock(world: DeviceWorld) -> None:
