@@ -5,14 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from stream_scorer.cli.main import app
 from stream_scorer.edge.claims.device_request import DeviceRequest
 from stream_scorer.edge.registry.registration import DEVICE, RELEASE
-from stream_scorer.edge.registry.registry import open_edge_registry
+from stream_scorer.edge.registry.registry import EdgeRegistry, open_edge_registry
 from stream_scorer.edge.settings.device import Edge
 from stream_scorer.errors import SettingsError, StreamScorerError
 from stream_scorer.registry.sources import FileRegistry
@@ -71,6 +70,13 @@ class Shell:
         return [json.loads(line)["action"] for line in lines]
 
 
+def customers_of(registry: EdgeRegistry, device: str) -> frozenset[int]:
+    registry.catch_up()
+    found = registry.device(device)
+    assert found is not None
+    return found.customers
+
+
 def test_a_device_from_its_request_to_its_revocation(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
 ) -> None:
@@ -96,20 +102,14 @@ def test_a_device_from_its_request_to_its_revocation(
     again = shell.signed("provision", device.name, "--request", request)
     assert (again["keys"], again["api_key"]) == (1, "")
     # A scope that is not given stays; that of everybody is asked for.
-    registry.catch_up()
-    kept = registry.device(device.name)
-    assert kept is not None
-    assert np.array_equal(kept.customers, allowed.customers)
+    assert customers_of(registry, device.name) == allowed.customers
     same = ("provision", device.name, "--request", request)
     key = ("--key", shell.ann.private)
     assert "give one of them" in shell.refusal(
         *same, *key, "--customers", customers, "--all-customers"
     )
     shell.signed(*same, "--all-customers")
-    registry.catch_up()
-    wide = registry.device(device.name)
-    assert wide is not None
-    assert len(wide.customers) == 0
+    assert len(customers_of(registry, device.name)) == 0
     renewed = shell.request(MadeDevice(device.name))
     words = ("provision", device.name, "--request", renewed, "--key", shell.ann.private)
     assert "--from-row" in shell.refusal(*words)
