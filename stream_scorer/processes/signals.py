@@ -60,12 +60,14 @@ def stopped_by_signals(
         os._exit(1)
 
     def handle(number: int, _: FrameType | None) -> None:
-        tell_of_stopping(number, listener)
+        # First: it may give the next signal its default effect, and who reads the report may send
+        # that signal at once. Python drops a signal that came while its handler was replaced.
+        stop()
         timer = threading.Timer(seconds, leave_hard)
         timer.daemon = True
         timers.append(timer)
         timer.start()
-        stop()
+        tell_of_stopping(number, listener)
 
     timers: list[threading.Timer] = []
     with handled({signal.SIGTERM: handle, signal.SIGINT: handle}):
