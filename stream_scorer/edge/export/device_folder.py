@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stream_scorer.core.features.engines import ENGINES
 from stream_scorer.edge.claims.device_request import DeviceRequest
 from stream_scorer.edge.device.release import DeviceRelease, load_release
 from stream_scorer.edge.export.documents import signature_json
@@ -32,6 +31,7 @@ from stream_scorer.edge.files.export_folder import (
 from stream_scorer.edge.files.seed import StateSeed, TerminalRows
 from stream_scorer.edge.update.gather_release import gather_release
 from stream_scorer.errors import EdgeError, SettingsError
+from stream_scorer.models.bundles.same_bits import check_same_bits
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.stores.deployment import plan_trust
 from stream_scorer.registry.sources import open_registry
@@ -132,13 +132,7 @@ def _made(
     shutil.copytree(settings.registry.directory, folder / SCHEMAS, ignore=_no_folders)
     rows = _terminal_rows(settings, order, folder)
     release = _loaded(settings, folder, rows)
-    exponential = ENGINES[release.bundle.manifest.engine].own_exponential
-    if not exponential:
-        raise EdgeError(
-            f"bundle {release.label}: is of engine {release.bundle.manifest.engine}, whose "
-            "probabilities depend on the machine",
-            f"stream-scorer models upgrade {release.label} --engine 3 --version NEW",
-        )
+    check_same_bits(release.bundle.manifest)
     state = None
     if order.customers is not None and order.request is not None:
         device = order.request.device

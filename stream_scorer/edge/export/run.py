@@ -10,7 +10,6 @@ from pathlib import Path
 
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.policy_table import read_policy
-from stream_scorer.core.features.engines import ENGINES
 from stream_scorer.edge.export.documents import export_json, signature_json
 from stream_scorer.edge.export.golden_rows import expected_rows
 from stream_scorer.edge.export.order import ExportOrder, ExportParts, ExportReport
@@ -21,6 +20,7 @@ from stream_scorer.edge.files.export_folder import EXPORT, SIGNATURE
 from stream_scorer.errors import EdgeError, SettingsError
 from stream_scorer.models.bundles import golden
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, needed_files
+from stream_scorer.models.bundles.same_bits import check_same_bits
 from stream_scorer.models.bundles.trust import trust_of
 from stream_scorer.models.predictors.predictors import ScoringPredictor
 from stream_scorer.models.stores.choose_version import find
@@ -95,11 +95,8 @@ def export_parts(bundle: Bundle, plan: Plan, *, equal: bool = True) -> ExportPar
             f"{label}: has features of terminals, whose history a device does not have",
             "export a version that does not have such features",
         )
-    if equal and not ENGINES[manifest.engine].own_exponential:
-        raise EdgeError(
-            f"{label}: is of engine {manifest.engine}, whose probabilities depend on the machine",
-            f"stream-scorer models upgrade {manifest.label} --engine 3 --version NEW",
-        )
+    if equal:
+        check_same_bits(manifest)
     policy = policy_image(plan, model.thresholds, model.on_model_error)
     table = read_policy(plan.policy, plan.exponent, plan.extras) if plan.policy else None
     data = needed_files(bundle.folder, bundle.seal).golden

@@ -6,9 +6,8 @@ from pathlib import Path
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import Engine, compile_features
-from stream_scorer.core.features.engines import ENGINES
 from stream_scorer.edge.update.refusals import UpdateGoldenError, UpdateUnfitError
-from stream_scorer.errors import ModelError, SettingsError, StreamScorerError
+from stream_scorer.errors import EdgeError, ModelError, SettingsError, StreamScorerError
 from stream_scorer.models.bundles import golden
 from stream_scorer.models.bundles.loader import (
     Bundle,
@@ -21,6 +20,7 @@ from stream_scorer.models.bundles.loader import (
     reference_of,
 )
 from stream_scorer.models.bundles.read_files import LocalFolder
+from stream_scorer.models.bundles.same_bits import check_same_bits
 from stream_scorer.models.bundles.trust import Trust, trust_of
 from stream_scorer.models.bundles.verify_files import read_seal
 from stream_scorer.models.stores.deployment import plan_of, plan_trust
@@ -72,7 +72,7 @@ def verify_release(
         (model,) = models_under([(bundle, plan)], rings)
     except UpdateGoldenError:
         raise
-    except (ModelError, SettingsError) as error:
+    except (EdgeError, ModelError, SettingsError) as error:
         raise UpdateUnfitError(error.what, error.fix) from error
     if lacking := rings.lacks(model.features.engine):
         raise UpdateUnfitError(
@@ -103,13 +103,7 @@ def _loaded(folder: Path, trust: Trust, of_plan: Trust | None) -> tuple[Bundle, 
     seal = read_seal(place, trust)
     manifest = seal.manifest
     check_version(manifest)
-    if not ENGINES[manifest.engine].own_exponential:
-        # Else the same release would decide otherwise on another machine.
-        raise UpdateUnfitError(
-            f"{manifest.label}: is of engine {manifest.engine}, whose probabilities depend on the "
-            "machine",
-            f"stream-scorer models upgrade {manifest.label} --engine 3 --version NEW",
-        )
+    check_same_bits(manifest)
     files = needed_files(place, seal)
     predictor = bundle_predictor(model_of(files.model, manifest, trust.types), manifest)
     try:
