@@ -14,6 +14,7 @@ _SECONDS: Final = 10.0
 _COPIES_LEAST: Final = 3
 _IN_SYNC_LEAST: Final = 2
 _FOR_EVER: Final = "-1"
+_UNLIMITED: Final = f"retention.ms={_FOR_EVER},retention.bytes={_FOR_EVER}"
 _AHEAD_MOST_MS: Final = 3_600_000
 """Kafka's own default since 4.0."""
 
@@ -66,15 +67,14 @@ def _of_topic(
             what, "unclean.leader.election.enable is true: committed records may be lost",
             f"{alter} unclean.leader.election.enable=false",
         )  # fmt: skip
-    compacted = name in {
-        kafka.topics.state, kafka.topics.drift_state,
-        kafka.topics.edge_progress, kafka.topics.edge_registry,
-    }  # fmt: skip
-    wanted = "compact" if compacted else "delete"
+    compacted = {kafka.topics.state, kafka.topics.drift_state, kafka.topics.edge_progress}
+    wanted = "compact" if name in compacted else "delete"
     if values["cleanup.policy"] != wanted:
+        # Retention at the same time: a compacted topic may have one of days, without effect yet.
+        whole = f",{_UNLIMITED}" if name in _kept_whole(kafka) else ""
         yield Finding(
             what, f"cleanup.policy is {values['cleanup.policy']}",
-            f"{alter} cleanup.policy={wanted}",
+            f"{alter} cleanup.policy={wanted}{whole}",
         )  # fmt: skip
     if name == kafka.topics.transactions and _takes_any_time(values):
         yield Finding(
@@ -100,7 +100,7 @@ def _of_whole(
     if values["retention.ms"] != _FOR_EVER or values["retention.bytes"] != _FOR_EVER:
         yield Finding(
             what, "retention is limited: a start needs its first record",
-            f"{alter} retention.ms=-1,retention.bytes=-1",
+            f"{alter} {_UNLIMITED}",
         )  # fmt: skip
     if partitions != 1:
         yield Finding(
@@ -120,7 +120,10 @@ def _of_time(what: str, alter: str, values: Mapping[str, str]) -> Iterator[Findi
 def _kept_whole(kafka: Kafka) -> set[str]:
     """Return the topics that are read from their first record, in the order of one partition."""
     topics = kafka.topics
-    return {topics.rollout, topics.activations, topics.drift_commands, topics.performance}
+    return {
+        topics.rollout, topics.activations, topics.drift_commands, topics.performance,
+        topics.edge_registry,
+    }  # fmt: skip
 
 
 def _merged(kafka: Kafka) -> set[str]:

@@ -85,7 +85,8 @@ class Topics(SettingsGroup):
         description="up to which row each device's decisions are published; compacted",
     )
     edge_registry: TopicName = Field(
-        "edge-registry", description="devices and releases that operators allow, signed; compacted"
+        "edge-registry",
+        description="devices and releases that operators allow, signed; kept for ever",
     )
 
 

@@ -2,8 +2,9 @@
 
 The signed bytes have a prefix that no other kind of signature has, and the number of the
 registration. So only an operator can allow a device, and a process that has read a registration
-takes no older one in its place. A process that starts later reads what compaction has left, which
-is the last record: so only operators may write to the topic.
+takes no older one in its place. The topic keeps all registrations, and a process that starts reads
+all of them. If it were compacted, an older registration that is sent again would delete the newer
+one, such as a revocation.
 """
 
 from collections.abc import Mapping

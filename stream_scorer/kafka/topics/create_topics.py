@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
@@ -38,9 +38,11 @@ COMPACTED = {
     "segment.bytes": str(64 * 2**20),
 }
 _FOR_EVER = -1
-# A restore and an auditor read these topics from the beginning, years later.
-_KEPT_WHOLE = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 _RETENTION = "retention.ms"
+_POLICY, _DELETE = "cleanup.policy", "delete"
+# A restore and an auditor read these topics from the beginning, years later.
+# In the registry of devices, compaction would let an old registration delete a revocation.
+_KEPT_WHOLE = {_POLICY: _DELETE, _RETENTION: "-1", "retention.bytes": "-1"}
 _MAXIMUM = "max.message.bytes"
 _TIME_OF, _BY_BROKER = "message.timestamp.type", "LogAppendTime"
 _DAY_MS = 86_400_000
@@ -66,6 +68,8 @@ class TopicReport:
         wanted_bytes: The least that it needs so that every input record's outcome fits.
         retention_ms: How long it keeps a record; -1 for ever.
         wanted_retention_ms: How long it should keep a record, at least; 0 without a requirement.
+        cleanup_policy: What it does with old records.
+        wanted_cleanup_policy: What it should do with them: ``delete`` or ``compact``.
     """
 
     name: str
@@ -76,6 +80,8 @@ class TopicReport:
     wanted_bytes: int
     retention_ms: int = _FOR_EVER
     wanted_retention_ms: int = 0
+    cleanup_policy: str = _DELETE
+    wanted_cleanup_policy: str = _DELETE
 
     @property
     def remark(self) -> str:
@@ -90,7 +96,27 @@ class TopicReport:
                 f"{_RETENTION} {self.retention_ms} is below {self.wanted_retention_ms}: a restart "
                 "misses what is gone; left as it is"
             )
+        if self.cleanup_policy != self.wanted_cleanup_policy:
+            remarks.append(
+                f"{_POLICY} is {self.cleanup_policy}, not {self.wanted_cleanup_policy}; left as it "
+                "is"
+            )
         return "; ".join(remarks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Configured:
+    """How a topic is configured.
+
+    Attributes:
+        maximum_bytes: Its largest accepted record batch.
+        retention_ms: How long it keeps a record; -1 for ever.
+        cleanup_policy: What it does with old records.
+    """
+
+    maximum_bytes: int
+    retention_ms: int
+    cleanup_policy: str
 
 
 def _shorter(retention: int, other: int) -> bool:
@@ -139,20 +165,23 @@ def create_topics(
         ),
         partitions,
     )  # fmt: skip
-    whole = [topics.rollout, topics.activations, topics.drift_commands, topics.performance]
+    whole = [
+        topics.rollout, topics.activations, topics.drift_commands, topics.performance,
+        topics.edge_registry,
+    ]  # fmt: skip
     single = (topics.summaries, topics.drift_events, topics.drift_state, *whole)
     wanted = scaled | dict.fromkeys(single, 1)
-    wanted |= {topics.edge_progress: PARTITIONS, topics.edge_registry: 1}
+    wanted[topics.edge_progress] = PARTITIONS
     plain = [topics.labels, topics.summaries, topics.drift_events]
     wide = [topics.decisions, topics.dead_letters, topics.shadow_scores]
     created |= _create(admin, [NewTopic(t, wanted[t], replication, config=in_sync) for t in plain])
     _partitions(admin, [topics.transactions, *plain])
     input_ms = input_days * _DAY_MS
     of_input = _configured(admin, [topics.transactions])[topics.transactions]
-    if topics.transactions in created and _shorter(of_input[_RETENTION], input_ms):
+    if topics.transactions in created and _shorter(of_input.retention_ms, input_ms):
         _keep(admin, topics.transactions, input_ms)
-        of_input[_RETENTION] = input_ms
-    least = of_input[_MAXIMUM] + HEADROOM_BYTES
+        of_input = replace(of_input, retention_ms=input_ms)
+    least = of_input.maximum_bytes + HEADROOM_BYTES
     created |= _create(
         admin,
         [
@@ -162,12 +191,12 @@ def create_topics(
     )
     # Kafka counts retention from a row's publication, which is the slack before it is needed.
     kept = _FOR_EVER
-    if lookback_days is not None and of_input[_RETENTION] != _FOR_EVER:
-        kept = of_input[_RETENTION] + lookback_days * _DAY_MS
-    rows = {"cleanup.policy": "delete", _RETENTION: str(kept)}
+    if lookback_days is not None and of_input.retention_ms != _FOR_EVER:
+        kept = of_input.retention_ms + lookback_days * _DAY_MS
+    rows = {_POLICY: _DELETE, _RETENTION: str(kept)}
     special = {
         topics.state: COMPACTED, topics.drift_state: COMPACTED, topics.terminal_profiles: rows,
-        topics.edge_progress: COMPACTED, topics.edge_registry: COMPACTED,
+        topics.edge_progress: COMPACTED,
     }  # fmt: skip
     special |= dict.fromkeys(whole, _KEPT_WHOLE)
     # The end of a grant is judged by a time that no writer chooses.
@@ -182,12 +211,12 @@ def create_topics(
     # Without a lookback it is only known that the input's retention is too short.
     owed = dict.fromkeys(whole, _FOR_EVER)
     owed[topics.transactions] = input_ms
-    owed[topics.terminal_profiles] = kept if lookback_days is not None else of_input[_RETENTION]
+    owed[topics.terminal_profiles] = kept if lookback_days is not None else of_input.retention_ms
     return [
         TopicReport(
-            name, found[name], count, name in created, configured[name][_MAXIMUM],
-            least if name in wide else 0, configured[name][_RETENTION],
-            owed.get(name, 0),
+            name, found[name], count, name in created, configured[name].maximum_bytes,
+            least if name in wide else 0, configured[name].retention_ms, owed.get(name, 0),
+            configured[name].cleanup_policy, special.get(name, {}).get(_POLICY, _DELETE),
         )
         for name, count in wanted.items()
     ]  # fmt: skip
@@ -196,7 +225,7 @@ def create_topics(
 def largest_record(kafka: Kafka, topic: str) -> int | None:
     """Return a topic's ``max.message.bytes``; None if the cluster does not report it."""
     try:
-        return _configured(AdminClient(common(kafka)), [topic])[topic][_MAXIMUM]
+        return _configured(AdminClient(common(kafka)), [topic])[topic].maximum_bytes
     except StreamScorerError:
         return None
 
@@ -277,18 +306,20 @@ def _partitions(admin: AdminClient, awaited: Sequence[str]) -> dict[str, int]:
         time.sleep(0.02)
 
 
-def _configured(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Return the largest record batch that each topic accepts and how long it keeps one, ms."""
+def _configured(admin: AdminClient, names: Sequence[str]) -> dict[str, _Configured]:
+    """Return how topics are configured."""
     deadline = time.monotonic() + _SECONDS
-    found: dict[str, dict[str, int]] = {}
+    found: dict[str, _Configured] = {}
     while len(found) < len(names):
         asked = [ConfigResource(ResourceType.TOPIC, name) for name in names if name not in found]
         for resource, future in admin.describe_configs(asked, request_timeout=_SECONDS).items():
             try:
                 entries = future.result()
-                found[resource.name] = {
-                    name: int(entries[name].value) for name in (_MAXIMUM, _RETENTION)
-                }
+                found[resource.name] = _Configured(
+                    int(entries[_MAXIMUM].value),
+                    int(entries[_RETENTION].value),
+                    entries[_POLICY].value,
+                )
             except KafkaException as error:
                 # Any broker may be queried, and one may not know a new topic yet.
                 new = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART

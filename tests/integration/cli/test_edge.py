@@ -9,12 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from stream_scorer.cli.main import app
+from stream_scorer.codec.records.record import RecordCodec
 from stream_scorer.edge.claims.device_request import DeviceRequest
-from stream_scorer.edge.registry.registration import DEVICE, RELEASE
+from stream_scorer.edge.registry.registration import DEVICE, RELEASE, RegistrationRecord
 from stream_scorer.edge.registry.registry import EdgeRegistry, open_edge_registry
 from stream_scorer.edge.settings.device import Edge
 from stream_scorer.errors import SettingsError, StreamScorerError
-from stream_scorer.registry.sources import FileRegistry
+from stream_scorer.kafka.loop.control_topic import append
+from stream_scorer.registry.sources import FileRegistry, reader_schema
 from stream_scorer.security.clients_file import load_clients
 from stream_scorer.security.keys import generate
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka, Settings
@@ -135,6 +137,33 @@ def test_a_device_from_its_request_to_its_revocation(
     assert shell.actions() == [
         "edge.device", "edge.release", "client.add", "edge.device", "edge.device", "edge.device",
     ]  # fmt: skip
+
+
+def test_a_registration_that_is_sent_again_undoes_no_revocation(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    shell, device = Shell(kafka_topics(kafka_settings()), tmp_path), MadeDevice()
+    settings = Settings(kafka=shell.kafka, edge=Edge(trusted_keys=shell.trusted))
+    schemas, schema = FileRegistry(SCHEMAS_DIRECTORY), reader_schema("edge-registration.v1")
+
+    def newest() -> RegistrationRecord:
+        """Return what a process knows that starts now."""
+        registry = open_edge_registry(settings, schemas)
+        known = registry.known(DEVICE, device.name)
+        registry.close()
+        assert known is not None
+        return known.record
+
+    shell.signed("provision", device.name, "--request", shell.request(device))
+    first = newest()
+    shell.signed("revoke", device.name, "--after", 7)
+    revocation = newest()
+    topic = shell.kafka.topics.edge_registry
+    codec = RecordCodec(schemas.id_for(f"{topic}-value", schema), schema)
+    again = {name: getattr(first, name) for name in RegistrationRecord.__slots__}
+    append(shell.kafka, topic, codec.encode(again), first.key)
+    assert (first.number, revocation.number) == (1, 2)
+    assert newest() == revocation
 
 
 def test_who_is_no_operator_changes_nothing(

@@ -31,9 +31,10 @@ def test_each_unsafe_setting_of_a_topic_is_found(kafka_settings: Callable[..., K
     assert "replication factor 1" in before
     assert "min.insync.replicas is 1" in before
     assert "unclean" not in before
-    for topic in (topics.state, topics.rollout, topics.decisions):
+    for topic in (topics.state, topics.rollout, topics.decisions, topics.edge_registry):
         assert "cleanup.policy" not in problems(kafka, topic)
     assert "retention" not in problems(kafka, topics.rollout)
+    assert "retention" not in problems(kafka, topics.edge_registry)
     assert "timestamp" not in problems(kafka, topics.rollout)
     assert "timestamp" not in problems(kafka, topics.transactions)
 
@@ -43,6 +44,7 @@ def test_each_unsafe_setting_of_a_topic_is_found(kafka_settings: Callable[..., K
         (topics.decisions, "min.insync.replicas", "2"),
         (topics.state, "cleanup.policy", "delete"),
         (topics.labels, "cleanup.policy", "compact"),
+        (topics.edge_registry, "cleanup.policy", "compact"),
         (topics.rollout, "retention.ms", "1000"),
         (topics.rollout, "message.timestamp.type", "CreateTime"),
         (topics.transactions, "message.timestamp.after.max.ms", "3600001"),
@@ -57,6 +59,10 @@ def test_each_unsafe_setting_of_a_topic_is_found(kafka_settings: Callable[..., K
     assert "min.insync.replicas" not in after
     assert "cleanup.policy=compact" in problems(kafka, topics.state)
     assert "cleanup.policy=delete" in problems(kafka, topics.labels)
+    assert "retention" not in problems(kafka, topics.labels)
+    # In one step, so that no registration is deleted between two.
+    whole = "cleanup.policy=delete,retention.ms=-1,retention.bytes=-1"
+    assert whole in problems(kafka, topics.edge_registry)
     assert "retention.ms=-1" in problems(kafka, topics.rollout)
     assert "timestamp.type=LogAppendTime" in problems(kafka, topics.rollout)
     assert "has 2 partitions" in problems(kafka, topics.activations)

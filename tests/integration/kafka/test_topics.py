@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.kafka.topics.create_topics import HEADROOM_BYTES, TopicReport, create_topics
@@ -31,6 +31,7 @@ def test_missing_topics_are_created_once(
     assert again[topics.decisions].partitions == 3
     assert "has 3 partitions, not 5" in again[topics.decisions].remark
     assert again[topics.summaries].remark == ""
+    assert not any("cleanup.policy" in report.remark for report in again.values())
 
 
 def test_limit_and_partitions_of_the_input_apply_to_the_others(
@@ -89,6 +90,30 @@ def test_terminal_rows_are_kept_as_long_as_a_scorer_needs_them(
     create(topics.transactions, -1)
     # An input that is kept forever may be read again from its beginning.
     assert rows_of(37).retention_ms == -1
+
+
+def test_the_registry_of_devices_keeps_everything_or_is_reported(
+    kafka_settings: Callable[..., Kafka],
+) -> None:
+    fresh, before = kafka_settings(), kafka_settings()
+    admin = AdminClient({"bootstrap.servers": fresh.bootstrap})
+    made = {r.name: r for r in create_topics(fresh, 3, 1)}[fresh.topics.edge_registry]
+    assert (made.created, made.partitions, made.remark) == (True, 1, "")
+    (asked,) = admin.describe_configs(
+        [ConfigResource(ResourceType.TOPIC, fresh.topics.edge_registry)]
+    ).values()
+    kept = asked.result()
+    assert {n: kept[n].value for n in ("cleanup.policy", "retention.ms", "retention.bytes")} == {
+        "cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1",
+    }  # fmt: skip
+    # Earlier commits made it so.
+    topic = before.topics.edge_registry
+    old = NewTopic(topic, 1, 1, config={"cleanup.policy": "compact"})
+    admin.create_topics([old])[topic].result()
+    found = {r.name: r for r in create_topics(before, 3, 1)}[topic]
+    assert (found.created, found.cleanup_policy) == (False, "compact")
+    assert "cleanup.policy is compact, not delete; left as it is" in found.remark
+    assert f"retention.ms {7 * DAY} is below -1" in found.remark
 
 
 def test_a_refusal_names_the_topic(kafka_settings: Callable[..., Kafka]) -> None:

@@ -140,6 +140,28 @@ def test_a_revocation_arrives_by_itself_and_stays() -> None:
     assert world.topic.marks == 1
 
 
+def test_an_older_registration_that_is_sent_again_has_no_effect_on_a_later_start() -> None:
+    device = MadeDevice()
+    first = registered(registration(device), 1, 5, OPERATOR)
+    revoked = registered(registration(device, revoked_after=7), 2, 6, OPERATOR)
+    # A process that starts reads all of it: the topic keeps everything.
+    later = World()
+    for record in (first, revoked, first):
+        later.topic.put(record)
+    later.topic.waiting.append((first.key, None))
+    later.registry.catch_up()
+    found = later.registry.device(device.name)
+    assert found is not None
+    assert found.revoked_after == 7
+    assert later.skipped() == []
+    # Compaction would leave the older one alone, which no process can tell from the newest one.
+    compacted = World()
+    compacted.topic.put(first)
+    found = compacted.registry.device(device.name)
+    assert found is not None
+    assert found.revoked_after is None
+
+
 def test_unknown_names_are_looked_for_once_a_second() -> None:
     world, device = World(), MadeDevice()
     for n in range(50):
