@@ -146,21 +146,22 @@ class ScoringWork:
             Paused: The registry is unavailable, a revision is not ready, or the model fails for too
                 many rows.
         """
+        part, rejected = raw, quarantined
         if headless := headless_from(raw):
-            whole, rejected = records_before(raw, quarantined, headless)
-            if not len(whole):
+            part, rejected = records_before(raw, quarantined, headless)
+            if not len(part):
                 raise Deferred("headers of records", frozenset(headless))
-            result = self.compute(whole, stages, rejected)
-            return replace(result, ends=result.ends or whole.next_offsets())
+        first: Mapping[int, int] = {}
         try:
-            return self._decided(raw, stages, quarantined, waits=True)
+            result = self._decided(part, stages, rejected, waits=True)
         except NotYet as error:
             first = error.first
-        part, rejected = records_before(raw, quarantined, first)
-        if not len(part):
-            self._wait(frozenset(first))
-        result = self._decided(part, stages, rejected, waits=False)
-        return replace(result, ends=part.next_offsets())
+        if first:
+            part, rejected = records_before(part, rejected, first)
+            if not len(part):
+                self._wait(frozenset(first))
+            result = self._decided(part, stages, rejected, waits=False)
+        return result if part is raw else replace(result, ends=part.next_offsets())
 
     def _wait(self, partitions: frozenset[int]) -> None:
         """Wait for rows of terminals, and have the batch read again.

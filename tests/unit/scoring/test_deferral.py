@@ -78,6 +78,18 @@ def test_rejected_rows_keep_their_records() -> None:
     assert [reason.value for reason in result.delta.rejected] == ["INTERNAL"]
 
 
+def test_records_without_headers_and_those_that_wait_are_both_cut() -> None:
+    made, rows = scorer({1: 103})
+    records = batch(0, 1, 0, 1, 0, 1)
+    headless = np.arange(6) == 4
+    records = replace(records, headers=[None] * 6, headless=headless)
+    failed = dict.fromkeys((0, 3, 4), "ValueError")
+    result = made.compute(records, Stages(), failed)
+    assert result.ends == {0: 103, 1: 102}
+    assert rows.judged == [101, 102]
+    assert [reason.value for reason in result.delta.rejected] == ["INTERNAL"]
+
+
 def test_a_batch_of_which_all_must_wait_is_read_again() -> None:
     for partitions, seconds in (((0, 1), 0.05), ((0,), 0.5)):
         made, rows = scorer({0: 100}, partitions)
