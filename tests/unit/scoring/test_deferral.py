@@ -78,7 +78,7 @@ def test_rejected_rows_keep_their_records() -> None:
     assert [reason.value for reason in result.delta.rejected] == ["INTERNAL"]
 
 
-def test_records_without_headers_and_those_that_wait_are_both_cut() -> None:
+def test_records_without_headers_and_those_that_wait_are_cut() -> None:
     made, rows = scorer({1: 103})
     records = batch(0, 1, 0, 1, 0, 1)
     headless = np.arange(6) == 4

@@ -140,7 +140,7 @@ def test_a_revocation_arrives_by_itself_and_stays() -> None:
     assert world.topic.marks == 1
 
 
-def test_an_older_registration_that_is_sent_again_has_no_effect_on_a_later_start() -> None:
+def test_a_later_start_takes_no_older_registration_sent_again() -> None:
     device = MadeDevice()
     first = registered(registration(device), 1, 5, OPERATOR)
     revoked = registered(registration(device, revoked_after=7), 2, 6, OPERATOR)
