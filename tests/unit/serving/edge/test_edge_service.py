@@ -172,11 +172,11 @@ def test_the_key_of_the_api_alone_moves_no_progress() -> None:
     assert edge.results() == {"signature": 8, "published": 2}
 
 
-@pytest.mark.parametrize("field", ["key", "value", "decision"])
-def test_the_last_signature_covers_the_rows_before(field: str) -> None:
+@pytest.mark.parametrize("change", [{"key": b"k"}, {"value": b"v"}, {"decision": b"d"}])
+def test_the_last_signature_covers_the_rows_before(change: Any) -> None:
     edge = Edge()
     rows = edge.device.rows(4)
-    changed = [rows[0], replace(rows[1], **{field: b"other"}), *rows[2:]]
+    changed = [rows[0], replace(rows[1], **change), *rows[2:]]
     assert edge.refused(lambda: edge.post(changed)).kind == "edge-order"
     # With the chain made again, the last row is not the one that the device signed.
     for at in (2, 3):
