@@ -57,8 +57,8 @@ class EdgeUploaded(Event):
     """A device's upload was published, or refused.
 
     Attributes:
-        result: ``published``, ``repeated``, ``gap``, ``fork``, ``revoked``, ``unknown``,
-            ``other_device`` or ``unavailable``.
+        result: ``published``, ``repeated``, ``gap``, ``fork``, ``order``, ``large``, ``revoked``,
+            ``signature``, ``unknown``, ``other_device`` or ``unavailable``.
         rows: Its rows with this result.
         seconds: How long it took; None: it was refused before anything was done.
         producers: Devices whose producers are open.
@@ -73,8 +73,11 @@ class EdgeUploaded(Event):
         "edge_rows",
         "Rows of devices' uploads, by result.",
         "result",
-        begin=("published", "repeated", "gap", "fork", "revoked", "unknown", "other_device"),
-    )
+        begin=(
+            "published", "repeated", "gap", "fork", "revoked", "signature", "unknown",
+            "other_device",
+        ),
+    )  # fmt: skip
     SECONDS = Histogram(
         "edge_publish_seconds",
         "Time to publish an upload.",

@@ -1,8 +1,10 @@
 """The service behind ``/v1/edge``: it publishes what devices decided.
 
-It does not verify signatures: scorers do, as they trust no transport. It makes sure that a device
-uploads its own rows only, that it is registered and not revoked, and that its rows follow those
-that are published.
+It makes sure that a device uploads its own rows only, that it is registered and not revoked, that
+its key has signed the last row, and that the rows follow each other and those that are published.
+The publisher computes the hash chain again from what is in the rows, so the last signature covers
+key, value and decision of each row before it. It does not cover their signatures: scorers verify
+those, as they trust no transport.
 """
 
 import asyncio
@@ -15,7 +17,9 @@ from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
+from stream_scorer.edge.claims.chain import is_signed
 from stream_scorer.edge.claims.contract import EdgeProgress, EdgeRow, PublishedRows
+from stream_scorer.edge.claims.verify import SIGNATURE, AllowedDevice
 from stream_scorer.edge.registry.registration import DEVICE
 from stream_scorer.edge.registry.registry import EdgeRegistry, open_edge_registry
 from stream_scorer.edge.upload.progress import ProgressTopic
@@ -166,7 +170,8 @@ class EdgeService:
             ) from error  # fmt: skip
 
     def _publish(self, device: str, rows: Sequence[EdgeRow]) -> PublishedRows:
-        self._judge(device, rows[-1].sequence, len(rows))
+        allowed = self._judge(device, rows[-1].sequence, len(rows))
+        self._verify(device, allowed, rows)
         began = time.perf_counter()
         try:
             done = self._opened.publisher.publish(device, rows)
@@ -180,8 +185,8 @@ class EdgeService:
             self._tell("published", done.published, seconds)
         return done
 
-    def _judge(self, device: str, last: int, rows: int) -> None:
-        """Refuse a device that operators do not allow.
+    def _judge(self, device: str, last: int, rows: int) -> AllowedDevice:
+        """Return what operators allow the device, or refuse it.
 
         Raises:
             Problem: It is unknown, or its rows are after its revocation.
@@ -194,12 +199,31 @@ class EdgeService:
             raise Problem(403, "edge-unknown", "The device is not registered.", device)
         revoked = allowed.revoked_after
         if revoked is None or last <= revoked:
-            return
+            return allowed
         self._tell("revoked", rows)
         raise Problem(
             403, "edge-revoked", "The device is revoked.",
             f"rows after {revoked} are not taken",
             members={"revoked_after": revoked, "registration": _signed(registry, device)},
+        )  # fmt: skip
+
+    def _verify(self, device: str, allowed: AllowedDevice, rows: Sequence[EdgeRow]) -> None:
+        """Refuse rows of which the last one is not signed by the device's key for its number.
+
+        The key of the API alone must not move a device's progress: the device could not upload its
+        own rows any more.
+
+        Raises:
+            Problem: It is not signed.
+        """
+        last = rows[-1]
+        key = allowed.key_of(last.sequence)
+        if key is not None and is_signed(last, device, key):
+            return
+        self._tell(SIGNATURE, len(rows))
+        raise Problem(
+            403, "edge-signature", "The device's key has not signed the last row.",
+            f"row {last.sequence} is not signed by the key that is registered for it",
         )  # fmt: skip
 
     def _tell(self, result: str, rows: int, seconds: float | None = None) -> None:

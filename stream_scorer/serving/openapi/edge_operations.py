@@ -34,7 +34,7 @@ def edge_operations() -> Described:
         body={JSON: schema_ref(EdgeUpload.__name__)},
         problems=(
             "edge-invalid", "edge-order", "edge-device", "edge-gap", "edge-fork", "edge-too-large",
-            *_OF_DEVICE,
+            "edge-signature", *_OF_DEVICE,
         ),
     )  # fmt: skip
     progress = ApiOperation(

@@ -48,6 +48,9 @@ KINDS: Final = (
     ProblemKind(403, "edge-device", "A device uploads its own rows only.", "decisions"),
     ProblemKind(403, "edge-unknown", "The device is not registered.", "decisions"),
     ProblemKind(403, "edge-revoked", "The device is revoked.", "decisions"),
+    ProblemKind(
+        403, "edge-signature", "The device's key has not signed the last row.", "decisions"
+    ),
     ProblemKind(404, "not-found", "There is nothing at this path.", "variable", early=True),
     ProblemKind(404, "decision-not-found", "There is no such decision.", "decisions"),
     ProblemKind(

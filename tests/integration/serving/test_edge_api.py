@@ -48,7 +48,10 @@ class EdgeServer(ServedApi):
 
     def counted(self) -> dict[str, float]:
         """Return the reported rows by result."""
-        results = ("published", "repeated", "gap", "fork", "revoked", "unknown", "other_device")
+        results = (
+            "published", "repeated", "gap", "fork", "revoked", "signature", "unknown",
+            "other_device",
+        )  # fmt: skip
         name = "stream_scorer_edge_rows_total"
         return {result: self.metric(name, result=result) or 0.0 for result in results}
 
@@ -118,6 +121,9 @@ def test_each_refused_upload_publishes_nothing_and_is_counted(
     rows, its = device.rows(10), other.rows(3)
     with EdgeServer(operator, tmp_path, keys) as server:
         server.wait_served()
+        # A thief who has only the device's key of the API does not stop the device.
+        thief = MadeDevice(device.name)
+        assert server.upload(thief.rows(4)).kind == "edge-signature"
         assert server.upload(rows[:6]).document["published"] == 6
         # A sequence that is replayed; a copy of the device; rows that are missing.
         answer = server.upload(rows[2:5]).document
@@ -142,7 +148,7 @@ def test_each_refused_upload_publishes_nothing_and_is_counted(
     assert counted.pop("gap") >= 3
     assert counted.pop("revoked") == 1
     assert counted == {
-        "published": 8, "repeated": 3, "fork": 2, "unknown": 1, "other_device": 3,
+        "published": 8, "repeated": 3, "fork": 2, "signature": 4, "unknown": 1, "other_device": 3,
     }  # fmt: skip
     found = rows_in(kafka, kafka.topics.transactions)
     assert Delivery.of(found, device.name, 6) == Delivery(0, 0)

@@ -226,6 +226,7 @@ def test_progress_that_was_lost_stops_the_device(world: DeviceWorld, api: EdgeAp
         (401, "unauthorized", RowsRefused),
         (403, "edge-unknown", RowsRefused),
         (403, "edge-revoked", RowsRefused),
+        (403, "edge-signature", RowsRefused),
         (413, "too-large", RowsRefused),
         (302, "", RowsRefused),
     ],

@@ -5,11 +5,15 @@ import base64
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from stream_scorer.edge.claims.chain import chained
 from stream_scorer.edge.claims.contract import EdgeRow
+from stream_scorer.edge.claims.verify import DeviceKey
 from stream_scorer.edge.registry.registration import RegistrationRecord, registered
 from stream_scorer.edge.registry.registry import KnownRegistration
 from stream_scorer.edge.upload.publisher import EdgePublisher
@@ -146,6 +150,61 @@ def test_a_revoked_device_is_told_so_with_the_operators_record() -> None:
     assert edge.results()["revoked"] == 3
 
 
+def test_the_key_of_the_api_alone_moves_no_progress() -> None:
+    edge = Edge()
+    name = edge.device.name
+    thief = MadeDevice(name)
+    problem = edge.refused(lambda: edge.post(thief.rows(3)))
+    assert (problem.status, problem.kind) == (403, "edge-signature")
+    assert problem.detail.startswith("row 3 is not signed")
+    # Nothing was asked of the cluster, so the device's own producer was not fenced either.
+    assert edge.cluster.epochs == {}
+    # A row of the thief after rows of the device.
+    rows = edge.device.rows(2)
+    other = MadeDevice(name, thief.key, 2, edge.device.chain).rows(1)
+    assert edge.refused(lambda: edge.post(rows + other)).kind == "edge-signature"
+    # The device's signature, with another number or for another device.
+    moved = [replace(rows[1], sequence=3)]
+    assert edge.refused(lambda: edge.post(moved)).kind == "edge-signature"
+    namesake = MadeDevice("till-18", edge.device.key).rows(1)
+    assert edge.refused(lambda: edge.post(namesake)).kind == "edge-signature"
+    assert edge.post(rows)["published"] == 2
+    assert edge.results() == {"signature": 8, "published": 2}
+
+
+@pytest.mark.parametrize("change", [{"key": b"k"}, {"value": b"v"}, {"decision": b"d"}])
+def test_the_last_signature_covers_the_rows_before(change: Any) -> None:
+    edge = Edge()
+    rows = edge.device.rows(4)
+    changed = [rows[0], replace(rows[1], **change), *rows[2:]]
+    assert edge.refused(lambda: edge.post(changed)).kind == "edge-order"
+    # With the chain made again, the last row is not the one that the device signed.
+    for at in (2, 3):
+        before = changed[at - 1]
+        chain = chained(before.previous, edge.device.name, before)
+        changed[at] = replace(changed[at], previous=chain)
+    assert edge.refused(lambda: edge.post(changed)).kind == "edge-signature"
+    assert edge.post(rows)["published"] == 4
+    assert edge.results() == {"order": 4, "signature": 4, "published": 4}
+
+
+def test_the_key_is_the_one_of_the_last_rows_number() -> None:
+    edge = Edge()
+    old, new = edge.device.key, Ed25519PrivateKey.generate()
+    keys = DeviceKey(old.public_key(), 1), DeviceKey(new.public_key(), 4)
+    edge.registry.devices[edge.device.name] = edge.device.allowed(keys=keys)
+    early = MadeDevice(edge.device.name, new).rows(3)
+    assert edge.refused(lambda: edge.post(early)).kind == "edge-signature"
+    rows = edge.device.rows(3)
+    assert edge.post(rows[:2])["published"] == 2
+    late = MadeDevice(edge.device.name, old, 3, edge.device.chain).rows(2)
+    assert edge.refused(lambda: edge.post(rows[2:] + late)).kind == "edge-signature"
+    edge.device.key = new
+    rows += edge.device.rows(2)
+    assert edge.post(rows[1:])["published"] == 3
+    assert edge.cluster.sequences(edge.device.name) == [1, 2, 3, 4, 5]
+
+
 def test_gaps_forks_and_disorder_have_their_own_problems() -> None:
     edge = Edge()
     rows = edge.device.rows(4)
@@ -209,7 +268,7 @@ def test_the_document_describes_both_routes() -> None:
     assert {"200", "400", "403", "409", "413", "503"} <= set(upload["responses"])
     told = json.dumps(document["paths"])
     edge = {kind.urn for kind in KINDS if kind.name.startswith("edge-")}
-    assert len(edge) == 9
+    assert len(edge) == 10
     assert all(f'"{urn}"' in told for urn in edge)
     row = document["components"]["schemas"]["UploadedRow"]
     assert row["properties"]["sequence"]["minimum"] == 1
