@@ -89,8 +89,8 @@ def run(
         bool,
         typer.Option(
             "--accept-gap",
-            help="Continue although the log is older than what was uploaded, and print how many rows "
-            "are given up; flagged likewise.",
+            help="Continue although the log is older than what was uploaded; prints the number of "
+            "rows that are given up; flagged likewise.",
         ),
     ] = False,
     options: ConfigOptions,

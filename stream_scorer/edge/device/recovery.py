@@ -196,7 +196,7 @@ class _Recovery:
         size, kept = log.damaged, log.cut_damaged()
         self._begin.notice(
             f"{log.path}: {size} damaged bytes after row {reached} were cut off, and are kept in "
-            f"{kept.name}; the outbox had {restored} rows, and other rows of these bytes are missing"
+            f"{kept.name}; the outbox had {restored} rows; other rows of these bytes are missing"
         )
 
     def _accept_gap(self, log: DeviceLog | None, published: EdgeProgress) -> None:
