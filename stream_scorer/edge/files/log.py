@@ -146,20 +146,20 @@ class DeviceLog(Closing):
             if not left:
                 return False
             if left > FRAME_BYTES_MOST + LENGTH.size:
-                raise self._refused(left)
+                raise self._refused(left, "more than one frame")
             tail = os.pread(self._file, left, self.size)
         judged = judged_tail(tail, self._number, self._opened)
         if judged.last is not None:
             last = _frame(judged.last, self.path).sequence
             rows = f", with rows {reached + 1} to at least {last}" if last > reached else ""
-            raise self._refused(left, rows)
+            raise self._refused(left, "intact data", rows)
         if not judged.torn:
             self.damaged = left
         return judged.torn
 
-    def _refused(self, size: int, rows: str = "") -> EdgeError:
+    def _refused(self, size: int, what: str, rows: str = "") -> EdgeError:
         return EdgeError(
-            f"{self.path}: is damaged at byte {self.size}, in front of intact data: {size} bytes "
+            f"{self.path}: is damaged at byte {self.size}, in front of {what}: {size} bytes "
             f"follow{rows}",
             "see docs/EDGE.md, Recovery",
         )

@@ -134,6 +134,19 @@ def test_each_flipped_bit_of_a_length_is_refused(
     assert (world.folder / LOG).read_bytes() == data
 
 
+def test_more_than_one_frame_of_damage_is_refused(world: DeviceWorld, places: list[int]) -> None:
+    size = LENGTH.size + FRAME_BYTES_MOST
+    for more, refused in ((size, False), (size + 1, True)):
+        data = damaged(world, places, lambda data, _, more=more: data.extend(bytes(more)))
+        if refused:
+            with pytest.raises(EdgeError, match=f"in front of more than one frame: {more} bytes"):
+                world.state()
+            assert (world.folder / LOG).read_bytes() == data
+        else:
+            world.state().close()
+            assert (world.folder / LOG).stat().st_size == places[-1]
+
+
 def end_of_log(data: bytearray, places: list[int]) -> None:
     """Damage the frames of the last three rows: the first one's length, and a byte of each."""
     LENGTH.pack_into(data, places[-4], 2**31)
