@@ -20,6 +20,10 @@ ReleaseOption = Annotated[
 _PACKAGES = {"granian", "msgspec", "securesystemslib", "tuf", "urllib3"}
 
 
+def _notice(line: str) -> None:
+    typer.echo(line, err=True)
+
+
 def init(*, device: DeviceOption = None, options: ConfigJsonOptions) -> None:
     """Make a device's folder and keys, and the request for the operator.
 
@@ -85,7 +89,8 @@ def run(
         bool,
         typer.Option(
             "--accept-gap",
-            help="Continue although the log is older than what was uploaded; flagged likewise.",
+            help="Continue although the log is older than what was uploaded; prints the number of "
+            "rows that are given up; flagged likewise.",
         ),
     ] = False,
     options: ConfigOptions,
@@ -111,7 +116,7 @@ def run(
             f"edge run: the Python package {package} is missing",
             "install stream-scorer with its extras `edge` and `http`",
         ) from error
-    asked = DeviceOptions(release, accept_cold, accept_gap)
+    asked = DeviceOptions(release, accept_cold, accept_gap, _notice)
     if stdin:
         run_lines(settings, asked)
     elif release is not None and settings.edge.update.url:
@@ -120,7 +125,7 @@ def run(
             "leave --release out, or set edge.update.url to nothing",
         )
     else:
-        run_device(settings, asked, lambda line: typer.echo(line, err=True))
+        run_device(settings, asked, _notice)
 
 
 def status(
@@ -144,6 +149,6 @@ def status(
         from stream_scorer.edge.run.open_device import DeviceOptions  # noqa: PLC0415 loads slowly
         from stream_scorer.edge.run.status import stopped_status  # noqa: PLC0415 see above
 
-        document = stopped_status(settings, DeviceOptions(release)).document()
+        document = stopped_status(settings, DeviceOptions(release, notice=_notice)).document()
     shown = json.loads(json.dumps(document))
     options.show_fields(shown, f"Device {shown['device']}", dated_rows(shown, "cold_until"))

@@ -1,6 +1,6 @@
 """Opens a device's files: checks them against each other, and repairs them from each other."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -37,6 +37,7 @@ class DeviceBeginning:
         accept_cold: Whether features may decide whose history is incomplete.
         accept_gap: Whether to continue although the log ends before a row that was uploaded.
         progress: Up to which row the device's rows are published, as far as is known.
+        notice: Called with a sentence for the operator about what the device continues without.
     """
 
     now: int
@@ -44,6 +45,7 @@ class DeviceBeginning:
     accept_cold: bool = False
     accept_gap: bool = False
     progress: EdgeProgress = field(default_factory=EdgeProgress)
+    notice: Callable[[str], None] = lambda _: None
 
 
 def open_state(
@@ -129,6 +131,8 @@ class _Recovery:
         elif log is None:
             self._begin_new()
         recovered = self._recovered()
+        if log is not None and log.damaged:
+            self._cut_damaged(log, reached, len(recovered))
         if log is None or gap or not self._is_current(log):
             made = create_log(
                 self._files.log, self._files.cipher, self._identity, self._history.snapshot(),
@@ -187,20 +191,34 @@ class _Recovery:
             found += rows
         return found
 
+    def _cut_damaged(self, log: DeviceLog, reached: int, restored: int) -> None:
+        """Cut off the log's damaged end, and report which rows the outbox had."""
+        size, kept = log.damaged, log.cut_damaged()
+        self._begin.notice(
+            f"{log.path}: {size} damaged bytes after row {reached} were cut off, and are kept in "
+            f"{kept.name}; the outbox had {restored} rows; other rows of these bytes are missing"
+        )
+
     def _accept_gap(self, log: DeviceLog | None, published: EdgeProgress) -> None:
         """Continue after the published rows, with a history that is incomplete.
 
         Raises:
             GapError: That is not accepted.
         """
+        lost = self._lost_in_gap(published.sequence)
         if not self._begin.accept_gap:
             what = "is missing" if log is None else f"ends at row {self._history.sequence}"
+            if log is not None and log.damaged:
+                what += f", in front of {log.damaged} damaged bytes"
             raise GapError(
                 f"{self._files.log}: {what}, and rows up to {published.sequence} were uploaded: "
                 "it is older than the device, or the disk has lost a part",
-                "restore the newest copy; or start with --accept-gap: the history is incomplete "
-                "until its windows have passed, and decisions are flagged degraded",
+                f"restore the newest copy; or start with --accept-gap: {lost}; until the windows "
+                "have passed, the history is incomplete, and decisions are flagged degraded",
             )
+        self._begin.notice(
+            f"{self._files.log}: continues after row {published.sequence} with --accept-gap: {lost}"
+        )
         if published.sequence > self._outbox.deleted.sequence:
             self._outbox.delete_through(published)
         # What is there of the history stays: the rows in between are missing in it.
@@ -208,6 +226,15 @@ class _Recovery:
         self._history.sequence, self._history.chain = published.sequence, published.chain
         self._history.cold = self._cold()
         self._missing = []
+
+    def _lost_in_gap(self, last: int) -> str:
+        """Return what a device loses that continues after a published row."""
+        first, outbox = self._history.sequence + 1, self._outbox
+        # Rows with these numbers are published, but this copy may have decided others.
+        waiting = max(min(outbox.newest, last) - outbox.deleted.sequence, 0) + len(self._missing)
+        rows = max(last - first + 1, 0)
+        which = f" ({first} to {last})" if rows else ""
+        return f"its history lacks {rows} rows{which}, and {waiting} waiting rows are not uploaded"
 
     def _begin_new(self) -> None:
         """Begin the history of a new device.

@@ -172,7 +172,7 @@ class Uploader(Closing):
             raise GapError(
                 f"rows up to {progress.sequence} are published, and the device has rows up to "
                 f"{self._outbox.newest}: it is older than what was uploaded",
-                "restore the newest copy; or start with --accept-gap",
+                "restore the newest copy; or start with --accept-gap, which prints what is missing",
             )
         if progress.sequence < deleted.sequence:
             raise EdgeError(

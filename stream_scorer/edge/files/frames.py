@@ -1,11 +1,20 @@
 """What the log of a device is made of: its identity and its frames."""
 
 import os
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from stream_scorer.edge.files.cipher import OVERHEAD
+
 MAGIC: Final = b"SSLOG1"
+LENGTH: Final = struct.Struct("<I")
+HEAD: Final = struct.Struct("<BQ")
+FRAME_BYTES_LEAST: Final = OVERHEAD + HEAD.size
+"""Minimum bytes of an encrypted frame, without its length."""
+FRAME_BYTES_MOST: Final = 4 * 1024 * 1024
+"""Maximum bytes of an encrypted frame, without its length."""
 
 
 class FrameKind(IntEnum):

@@ -9,7 +9,8 @@ A frame is bound to the header, to its number and to the tag of the frame before
 be changed, moved, removed from the middle, or taken from another file. What was appended together
 is one frame, and it is on the disk before the next one is written. So a power cut damages the last
 frame only, and the frames before it are what was acknowledged. Damage in front of an intact frame
-has another cause, and the file is refused.
+has another cause, and the file is refused. Damage up to the end of the file that is not a part of
+one frame has another cause, too: it is cut off, and kept in a file next to the log.
 """
 
 import contextlib
@@ -21,20 +22,24 @@ from pathlib import Path
 from typing import Final
 
 from stream_scorer.closing import Closing
-from stream_scorer.edge.files.cipher import KEY_ID_BYTES, OVERHEAD, TAG_BYTES, Cipher
-from stream_scorer.edge.files.frames import MAGIC, DeviceFrame, FrameKind, LogIdentity
+from stream_scorer.edge.files.cipher import KEY_ID_BYTES, TAG_BYTES, Cipher
+from stream_scorer.edge.files.damage import judged_tail
+from stream_scorer.edge.files.disk import NEW, disk_errors, sync_folder, write_at, write_new
+from stream_scorer.edge.files.frames import (
+    FRAME_BYTES_LEAST,
+    FRAME_BYTES_MOST,
+    HEAD,
+    LENGTH,
+    MAGIC,
+    DeviceFrame,
+    FrameKind,
+    LogIdentity,
+)
 from stream_scorer.errors import EdgeError
 
-FRAME_BYTES_MOST: Final = 4 * 1024 * 1024
-"""Maximum bytes of a frame."""
-_LENGTH: Final = struct.Struct("<I")
-_HEAD: Final = struct.Struct("<BQ")
-_FRAME_LEAST: Final = OVERHEAD + _HEAD.size
 _NUMBER: Final = struct.Struct("<Q")
 _HASH_BYTES: Final = 32
 _FIXED: Final = KEY_ID_BYTES + 2 * _HASH_BYTES + 16
-_NEW: Final = ".new"
-_MODE: Final = 0o600
 
 Hook = Callable[[str], None]
 
@@ -52,6 +57,8 @@ class DeviceLog(Closing):
         path: The file.
         identity: As of the file's header.
         size: Bytes up to the end of the last intact frame.
+        damaged: Bytes after it that no power cut can have left, as :meth:`frames` found; they must
+            be cut off before anything is written.
 
     Raises:
         EdgeError: It is not this device's log, or is encrypted with another key.
@@ -63,7 +70,7 @@ class DeviceLog(Closing):
         self.path = path
         self._cipher = cipher
         self._hook = hook
-        with _disk_errors(path):
+        with disk_errors(path):
             self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             self.identity, header = self._read_header(device)
@@ -74,9 +81,10 @@ class DeviceLog(Closing):
         self._number, self._tag = 0, bytes(TAG_BYTES)
         self.size = len(header)
         self._begin = self.size
+        self.damaged = 0
 
     def _read_header(self, device: str) -> tuple[LogIdentity, bytes]:
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             head = os.pread(self._file, len(MAGIC) + 1 + 255 + _FIXED, 0)
         length = head[len(MAGIC)] if len(head) > len(MAGIC) else 0
         end = len(MAGIC) + 1 + length
@@ -103,54 +111,93 @@ class DeviceLog(Closing):
         Must be read to its end before anything is appended.
 
         Raises:
-            EdgeError: The file is damaged in front of an intact frame.
+            EdgeError: The file is damaged in front of an intact frame; it is not changed.
         """
         self._number, self._tag, self.size = 0, bytes(TAG_BYTES), self._begin
-        with _disk_errors(self.path):
-            length = os.fstat(self._file).st_size
+        self.damaged = reached = 0
+        complete = False
         while (sealed := self._frame_at(self.size)) is not None:
             plain = self._opened(sealed, self._number, self._tag)
             if plain is None:
-                self._refuse_damage(sealed)
                 break
-            self.size += _LENGTH.size + len(sealed)
+            self.size += LENGTH.size + len(sealed)
             self._number += 1
             self._tag = sealed[-TAG_BYTES:]
-            yield _frame(plain, self.path)
-        if length - self.size > FRAME_BYTES_MOST + _LENGTH.size:
-            raise self._damaged()
-        if length > self.size:
-            with _disk_errors(self.path):
+            frame = _frame(plain, self.path)
+            reached, complete = frame.sequence, complete or frame.kind == FrameKind.READY
+            yield frame
+        # A log gets its name when its snapshot is complete, so no power cut tears that.
+        if self._is_torn(reached) and complete:
+            with disk_errors(self.path):
                 os.ftruncate(self._file, self.size)
                 os.fsync(self._file)
 
-    def _frame_at(self, at: int) -> bytes | None:
-        """Return an encrypted frame; None if there is no complete one."""
-        with _disk_errors(self.path):
-            head = os.pread(self._file, _LENGTH.size, at)
-            if len(head) < _LENGTH.size:
-                return None
-            (length,) = _LENGTH.unpack(head)
-            if not _FRAME_LEAST <= length <= FRAME_BYTES_MOST:
-                return None
-            sealed = os.pread(self._file, length, at + _LENGTH.size)
-        return sealed if len(sealed) == length else None
+    def _is_torn(self, reached: int) -> bool:
+        """Whether a power cut during the last write has left what is after the intact frames.
 
-    def _refuse_damage(self, sealed: bytes) -> None:
-        """Refuse a damaged frame if the next one is intact: it was complete on the disk before.
+        Args:
+            reached: Number of the last row of the intact frames.
 
         Raises:
-            EdgeError: It is.
+            EdgeError: Another intact frame is there.
         """
-        after = self._frame_at(self.size + _LENGTH.size + len(sealed))
-        if after is not None and self._opened(after, self._number + 1, sealed[-TAG_BYTES:]):
-            raise self._damaged()
+        with disk_errors(self.path):
+            left = os.fstat(self._file).st_size - self.size
+            if not left:
+                return False
+            if left > FRAME_BYTES_MOST + LENGTH.size:
+                raise self._refused(left, "more than one frame")
+            tail = os.pread(self._file, left, self.size)
+        judged = judged_tail(tail, self._number, self._opened)
+        if judged.last is not None:
+            last = _frame(judged.last, self.path).sequence
+            rows = f", with rows {reached + 1} to at least {last}" if last > reached else ""
+            raise self._refused(left, "intact data", rows)
+        if not judged.torn:
+            self.damaged = left
+        return judged.torn
 
-    def _damaged(self) -> EdgeError:
+    def _refused(self, size: int, what: str, rows: str = "") -> EdgeError:
         return EdgeError(
-            f"{self.path}: is damaged at byte {self.size}, in front of intact data",
+            f"{self.path}: is damaged at byte {self.size}, in front of {what}: {size} bytes "
+            f"follow{rows}",
             "see docs/EDGE.md, Recovery",
         )
+
+    def cut_damaged(self) -> Path:
+        """Cut off the damaged bytes after the last intact frame, and keep them in another file.
+
+        Returns:
+            That file.
+
+        Raises:
+            OSError: It cannot be written; this log is as it was before.
+        """
+        tail = os.pread(self._file, self.damaged, self.size)
+        # Its name follows from its content, so a start that is repeated writes no second one.
+        name = f"{self.path.name}.cut-{hashlib.sha256(tail).hexdigest()[:8]}"
+        kept = self.path.with_name(name)
+        new = kept.with_name(name + NEW)
+        new.unlink(missing_ok=True)
+        write_new(new, tail)
+        new.rename(kept)
+        sync_folder(kept.parent)
+        os.ftruncate(self._file, self.size)
+        os.fsync(self._file)
+        self.damaged = 0
+        return kept
+
+    def _frame_at(self, at: int) -> bytes | None:
+        """Return an encrypted frame; None if there is no complete one."""
+        with disk_errors(self.path):
+            head = os.pread(self._file, LENGTH.size, at)
+            if len(head) < LENGTH.size:
+                return None
+            (length,) = LENGTH.unpack(head)
+            if not FRAME_BYTES_LEAST <= length <= FRAME_BYTES_MOST:
+                return None
+            sealed = os.pread(self._file, length, at + LENGTH.size)
+        return sealed if len(sealed) == length else None
 
     def _opened(self, sealed: bytes, number: int, tag: bytes) -> bytes | None:
         return self._cipher.opened(sealed, self._bound + _NUMBER.pack(number) + tag)
@@ -164,7 +211,7 @@ class DeviceLog(Closing):
         data = self._sealed(frame)
         try:
             self._hook("before append")
-            _write(self._file, data, self.size)
+            write_at(self._file, data, self.size)
             self._hook("appended")
             os.fdatasync(self._file)
         except OSError:
@@ -183,7 +230,7 @@ class DeviceLog(Closing):
         """
         for frame in frames:
             data = self._sealed(frame)
-            _write(self._file, data, self.size)
+            write_at(self._file, data, self.size)
             self._appended(data)
 
     def sync(self) -> None:
@@ -196,11 +243,11 @@ class DeviceLog(Closing):
         self.size += len(data)
 
     def _sealed(self, frame: DeviceFrame) -> bytes:
-        plain = _HEAD.pack(frame.kind, frame.sequence) + frame.body
+        plain = HEAD.pack(frame.kind, frame.sequence) + frame.body
         sealed = self._cipher.seal(plain, self._bound + _NUMBER.pack(self._number) + self._tag)
         if len(sealed) > FRAME_BYTES_MOST:
             raise ValueError(f"a frame of {len(sealed)} bytes")
-        return _LENGTH.pack(len(sealed)) + sealed
+        return LENGTH.pack(len(sealed)) + sealed
 
     def replaced(self, identity: LogIdentity, frames: Iterable[DeviceFrame]) -> "DeviceLog":
         """Return a log in place of this one, with other content; this one is closed.
@@ -237,11 +284,11 @@ def create_log(
         EdgeError: Whether it has taken its place is not known: the process has to end.
         OSError: It cannot be written; the file that was there is unchanged.
     """
-    new = path.with_name(path.name + _NEW)
+    new = path.with_name(path.name + NEW)
     log: DeviceLog | None = None
     try:
         new.unlink(missing_ok=True)
-        _write_header(new, identity.header(cipher.key_id))
+        write_new(new, identity.header(cipher.key_id))
         log = DeviceLog(new, cipher, identity.device, hook)
         log.extend(frames)
         hook("new written")
@@ -266,51 +313,16 @@ def create_log(
     return log
 
 
-def _write_header(path: Path, header: bytes) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
-    try:
-        _write(file, header, 0)
-    finally:
-        os.close(file)
-
-
 def discard_unfinished(path: Path) -> None:
     """Delete what a power cut has left of a log that was being written."""
-    path.with_name(path.name + _NEW).unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Return when the names in a folder are on the disk."""
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    path.with_name(path.name + NEW).unlink(missing_ok=True)
 
 
 def _frame(plain: bytes, path: Path) -> DeviceFrame:
-    kind, sequence = _HEAD.unpack_from(plain)
+    kind, sequence = HEAD.unpack_from(plain)
     try:
-        return DeviceFrame(FrameKind(kind), sequence, plain[_HEAD.size :])
+        return DeviceFrame(FrameKind(kind), sequence, plain[HEAD.size :])
     except ValueError:
         raise EdgeError(
             f"{path}: has frames of an unknown kind, {kind}", "run a newer release"
         ) from None
-
-
-def _write(file: int, data: bytes, at: int) -> None:
-    left = memoryview(data)
-    while left:
-        written = os.pwrite(file, left, at)
-        at += written
-        left = left[written:]
-
-
-@contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise EdgeError(
-            f"{path}: cannot be read ({error.strerror})", "check the disk and the file's rights"
-        ) from error

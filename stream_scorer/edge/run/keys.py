@@ -8,7 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from stream_scorer.edge.claims.device_request import DeviceRequest
 from stream_scorer.edge.files.cipher import KEY_BYTES, Cipher, read_state_key
-from stream_scorer.edge.files.log import sync_folder
+from stream_scorer.edge.files.disk import sync_folder
+from stream_scorer.edge.update.durable import replace_file
 from stream_scorer.errors import SettingsError
 from stream_scorer.security.keys import generate, read_private
 from stream_scorer.security.sealing import SealingKey, generate_sealing, read_sealing
@@ -105,11 +106,8 @@ def init_device(settings: Settings) -> InitReport:
     """
     device, folder = named_device(settings), settings.edge.directory
     files = KeyFiles.of(settings)
-    for path in (files.signing, files.sealing, files.state):
-        if path.is_symlink() or path.exists():
-            raise SettingsError(
-                f"key {path}: exists already", "a device is made once; name another edge.directory"
-            )
+    request = folder / f"{device}.request.json"
+    _refuse_keys(files, folder, request)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -121,14 +119,37 @@ def init_device(settings: Settings) -> InitReport:
             file.flush()
             os.fsync(file.fileno())
         public = read_private(signing.private).public_key().public_bytes_raw()
-        request = folder / f"{device}.request.json"
-        request.write_bytes(DeviceRequest(device, public, sealing.public).to_json())
-        sync_folder(folder)
+        # Last, and in one step: where it is, the keys are complete.
+        replace_file(request, DeviceRequest(device, public, sealing.public).to_json(), 0o644)
     except OSError as error:
         raise SettingsError(
             f"edge.directory {folder}: {error.strerror}", "name a folder of this user"
         ) from error
     return InitReport(device, folder, request)
+
+
+def _refuse_keys(files: KeyFiles, folder: Path, request: Path) -> None:
+    """Refuse to make keys where there are some.
+
+    Raises:
+        SettingsError: There are.
+    """
+    public = files.signing.with_name(files.signing.name + ".pub")
+    paths = (files.signing, public, files.sealing, files.state)
+    found = [path for path in paths if path.is_symlink() or path.exists()]
+    if not found:
+        return
+    from stream_scorer.edge.device.state import LOG  # noqa: PLC0415 loads slowly
+
+    if request.exists() or (folder / LOG).exists():
+        raise SettingsError(
+            f"key {found[0]}: exists already", "a device is made once; name another edge.directory"
+        )
+    raise SettingsError(
+        f"key {found[0]}: exists already, and {request} does not: an `edge init` was stopped, or "
+        "the request was moved away",
+        f"if no operator has the request, delete {', '.join(map(str, found))}, and repeat",
+    )
 
 
 def named_device(settings: Settings) -> str:

@@ -1,6 +1,6 @@
 """Opens a device: its keys, its release, its files, its scorer and its uploads."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,11 +39,13 @@ class DeviceOptions:
         release: The release; None: ``current`` in ``edge.directory``.
         accept_cold: Whether features may decide whose history is incomplete.
         accept_gap: Whether to continue although the log ends before a row that was uploaded.
+        notice: As in ``DeviceBeginning``.
     """
 
     release: Path | None = None
     accept_cold: bool = False
     accept_gap: bool = False
+    notice: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def opened_device(settings: Settings, options: DeviceOptions) -> Iterator[Device
         clock = DeviceClock(wall_ms)
         begin = DeviceBeginning(
             clock(), _seed(settings, keys), options.accept_cold, options.accept_gap,
-            _progress(options, client),
+            _progress(options, client), options.notice,
         )  # fmt: skip
         state = open_state(
             DeviceFiles(edge.directory, cipher, name, edge.log_bytes_most),

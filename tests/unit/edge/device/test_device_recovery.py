@@ -251,9 +251,14 @@ def test_an_older_copy_of_the_log_is_refused(world: DeviceWorld, tmp_path: Path)
         progress = EdgeProgress(20, scorer._history.chain)
         scorer._state.outbox.delete_through(progress)
     (world.folder / LOG).write_bytes(backup)
-    with pytest.raises(GapError, match="ends at row 10, and rows up to 20"):
+    with pytest.raises(GapError, match=r"ends at row 10, and rows up to 20.*lacks 10 rows"):
         world.state()
-    state = world.state(accept_gap=True)
+    noticed: list[str] = []
+    state = world.state(accept_gap=True, notice=noticed.append)
+    text = "lacks 10 rows (11 to 20), and 0 waiting rows are not uploaded"
+    assert noticed == [
+        f"{world.folder / LOG}: continues after row 20 with --accept-gap: its history {text}"
+    ]
     assert (state.history.sequence, state.history.chain) == (20, progress.chain)
     with world.scorer(state) as scorer:
         answer = scorer.decide(record(20))
@@ -292,11 +297,16 @@ def test_a_gap_is_dated_by_the_devices_clock(world: DeviceWorld) -> None:
 
 def test_a_device_older_than_its_progress_is_refused(world: DeviceWorld) -> None:
     with world.scorer() as scorer:
-        scorer.decide(record(0))
+        for number in range(3):
+            scorer.decide(record(number))
     progress = EdgeProgress(7, b"c" * 32)
     with pytest.raises(GapError, match="rows up to 7"):
         world.state(progress=progress)
-    state = world.state(progress=progress, accept_gap=True)
+    noticed: list[str] = []
+    state = world.state(progress=progress, accept_gap=True, notice=noticed.append)
+    assert [each.partition("its history ")[2] for each in noticed] == [
+        "lacks 4 rows (4 to 7), and 3 waiting rows are not uploaded"
+    ]
     assert (state.history.sequence, state.history.chain) == (7, b"c" * 32)
     assert state.outbox.size() == (0, 0)
     state.close()

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from stream_scorer.cli.main import main
 from stream_scorer.edge.claims.contract import EdgeProgress
 from stream_scorer.edge.claims.device_request import DeviceRequest
+from stream_scorer.edge.device.state import LOG
 from stream_scorer.edge.files.export_folder import STATE
 from stream_scorer.edge.registry.contract import DeviceRegistration, RegisteredKey
 from stream_scorer.edge.registry.registration import registered
@@ -218,6 +221,54 @@ def test_keys_are_made_once_and_stay_private(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o077 == 0
     with pytest.raises(SettingsError, match="exists already"):
         init_device(settings)
+
+
+KEYS = ("signing.key", "signing.key.pub", "sealing.key", "state.key")
+
+
+@pytest.mark.parametrize("made", range(1, len(KEYS) + 1))
+def test_an_init_that_was_stopped_names_what_to_delete(tmp_path: Path, made: int) -> None:
+    folder = tmp_path / "device"
+    settings = device_settings(folder)
+    (folder / f"{DEVICE}.request.json").unlink()
+    for name in KEYS[made:]:
+        (folder / name).unlink()
+    with pytest.raises(SettingsError, match="an `edge init` was stopped") as refused:
+        init_device(settings)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(KEYS[:made])
+    named = refused.value.fix.partition("delete ")[2].removesuffix(", and repeat").split(", ")
+    assert named == [str(folder / name) for name in KEYS[:made]]
+    for path in named:
+        Path(path).unlink()
+    assert init_device(settings).request.exists()
+
+
+def test_keys_of_a_device_that_decides_are_not_advised_away(tmp_path: Path) -> None:
+    settings = device_settings(tmp_path / "device")
+    (tmp_path / "device" / f"{DEVICE}.request.json").unlink()
+    (tmp_path / "device" / LOG).touch()
+    with pytest.raises(SettingsError, match="a device is made once"):
+        init_device(settings)
+
+
+def test_a_notice_of_the_files_reaches_the_command(
+    tmp_path: Path, release_folder: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    folder = tmp_path / "device"
+    with opened_device(device_settings(folder), cold(release_folder)) as device:
+        answer_lines(device, io.BytesIO(json.dumps(body(1)).encode()), io.BytesIO())
+    (folder / LOG).unlink()
+    words = ("edge", "run", "--stdin", "--accept-gap", "--accept-cold")
+    monkeypatch.setattr(
+        sys, "argv", ["stream-scorer", *words, "--device", DEVICE, "--release", str(release_folder)]
+    )
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    monkeypatch.setenv("STREAM_SCORER_EDGE__DIRECTORY", str(folder))
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 0
+    assert "continues after row 0 with --accept-gap: its history lacks 0" in capsys.readouterr().err
 
 
 def test_a_device_without_a_release_names_the_command(tmp_path: Path) -> None:
