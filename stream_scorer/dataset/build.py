@@ -59,6 +59,11 @@ class RevisionPlans:
         """Return the plan of a revision."""
         return self.plans.get(revision, self.other)
 
+    @property
+    def newest(self) -> Plan:
+        """The plan of the newest revision."""
+        return self.of(max(self.plans, default=0))
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetRange:
