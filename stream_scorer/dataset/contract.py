@@ -42,8 +42,8 @@ class DatasetOrder:
         end_ms: End of the event times, exclusive.
         as_of_ms: Labels count if their label time and their Kafka timestamp are not after it, ms.
         out: Folder to write; it must not exist, or be empty.
-        features: Declarations of other features, which are folded from the input; None: the
-            features as they were recorded in the decisions.
+        features: Declarations of other features, which are folded from the input, with the engine
+            of the model; None: the features as they were recorded in the decisions.
         sample: Share of the genuine rows that is kept, in (0, 1].
         model: NAME or NAME:VERSION of the model whose decisions are read, and whose features they
             must have recorded; NAME: those of its newest version; None: of the default model.

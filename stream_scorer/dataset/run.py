@@ -6,6 +6,8 @@
                                                        ├→ rows with features, label and weight
     decisions of the range, with recorded features ────┘
     or, for other features, the input: folded again ───┘
+
+Both have the engine of the model whose decisions are read.
 """
 
 import resource
@@ -21,6 +23,7 @@ from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.features.compile import compile_features
 from stream_scorer.core.features.declarations import declared_plan
 from stream_scorer.core.labelling.contract import LabelPolicy
+from stream_scorer.dataset.blocked import read_blocked
 from stream_scorer.dataset.build import (
     DatasetBuilder,
     DatasetRange,
@@ -58,7 +61,8 @@ def build_dataset(
     Args:
         settings: The cluster, its topics, the registry and the model store.
         order: What the dataset is to contain.
-        plan: Plan of decisions that no revision of a plan made; None: the model's.
+        plan: Plan of decisions that no revision of a plan made; None: the model's. Features are
+            folded by the plan of the newest revision; by this one if there is none.
         told: Called with the progress.
 
     Raises:
@@ -90,15 +94,15 @@ def build_dataset(
     engine = model.manifest.engine
     sources = {"decisions": decisions, "labels": labels}
     if order.features is not None:
-        features, compiled = read_features(order.features, own)
-        # It is not known here which transactions were blocked, and so not which are unknown.
-        engine = compiled.version
+        newest = plans.newest
+        features, compiled = read_features(order.features, newest, engine)
         # Its end comes last: each decision's transaction is before it.
         inputs = source_of(kafka, kafka.topics.transactions)
         sources["transactions"] = inputs
+        blocked = read_blocked(settings, registry, decisions, inputs.topic, compiled, newest, told)
         refolded = refold(
-            read(kafka, inputs, told), EventDecoders(registry, directory), compiled, own, known,
-            (order.first_ms, order.end_ms),
+            read(kafka, inputs, told), EventDecoders(registry, directory), compiled, newest, known,
+            (order.first_ms, order.end_ms), blocked,
         )  # fmt: skip
         range_ = replace(
             range_, names=compiled.names, same=lambda _: True, refolded=refolded,

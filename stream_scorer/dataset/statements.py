@@ -14,9 +14,9 @@ from stream_scorer.codec.reading.mapped import PayloadDecoder, open_label_decode
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.labelling.contract import (
-    DISPUTED,
     FRAUD,
     GENUINE,
+    STATE_NAMES,
     UNKNOWN,
     LabelPolicy,
     Resolved,
@@ -35,7 +35,6 @@ UInt64 = NDArray[np.uint64]
 
 STATEMENTS_MOST: Final = 50_000_000
 """Maximum number of statements of a build: 3.5 GB."""
-_STATES: Final = {"FRAUD": FRAUD, "GENUINE": GENUINE, "UNKNOWN": UNKNOWN, "DISPUTED": DISPUTED}
 _UNREAD: Final = ("terminal_id", "reason_code")
 
 
@@ -181,9 +180,8 @@ def _states(records: pa.RecordBatch) -> NDArray[np.uint8]:
     by_flag = np.where(flag, np.uint8(FRAUD), np.uint8(GENUINE))
     if "state" not in records.schema.names:
         return by_flag
-    at = pc.index_in(records.column("state"), pa.array(list(_STATES)))
-    codes = np.array([*_STATES.values(), UNKNOWN], np.uint8)
-    named = codes[np.asarray(at.fill_null(len(_STATES)))]
+    at = pc.index_in(records.column("state"), pa.array(STATE_NAMES))
+    named = np.asarray(at.fill_null(UNKNOWN), np.uint8)
     stated = np.asarray(records.column("state").is_valid())
     return np.where(stated, named, by_flag)
 

@@ -17,6 +17,8 @@ Bool = NDArray[np.bool_]
 
 GENUINE, FRAUD, UNKNOWN, DISPUTED = 0, 1, 2, 3
 """States of a statement, uint8. A settled row has one of the first three."""
+STATE_NAMES: Final = ("GENUINE", "FRAUD", "UNKNOWN", "DISPUTED")
+"""Their names in the schema of labels, by number."""
 NO_LABEL: Final = 255
 """In place of a state: no statement is in force."""
 MOST_STATEMENTS: Final = 32

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.strings import hashes_of
-from stream_scorer.core.labelling.contract import FRAUD, GENUINE, Statements
+from stream_scorer.core.labelling.contract import FRAUD, GENUINE, STATE_NAMES, Statements
 from stream_scorer.core.mapping.mapping import LabelIdentity
 from stream_scorer.core.terminals.profile_kernels import mixed
 
@@ -24,9 +24,6 @@ _NEVER = -(2**62)
 _EARLY_MS = 86_400_000
 """A label may be known this much before its transaction: many labels only have a date."""
 _LATEST_MS = 2**62
-_STATES = ("GENUINE", "FRAUD", "UNKNOWN", "DISPUTED")
-"""Names of the states of a statement, by number; see ``labelling.contract``."""
-
 
 OURS = LabelIdentity()
 """The fields by which labels of this project's schema name their transactions."""
@@ -191,7 +188,7 @@ def states_of(records: pa.RecordBatch) -> UInt8:
     told = records.column("state")
     if told.null_count == len(told):
         return plain
-    codes = pc.index_in(told, pa.array(_STATES)).fill_null(255)
+    codes = pc.index_in(told, pa.array(STATE_NAMES)).fill_null(255)
     number = np.asarray(codes, np.uint8)
     valid = np.asarray(told.is_valid().to_numpy(zero_copy_only=False), np.bool_)
     return np.where(valid, number, plain)

@@ -18,7 +18,15 @@ from stream_scorer.codec.records.record import OWN_SIZES
 from stream_scorer.core.events.batch import Flag, Outcome
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of
-from stream_scorer.core.labelling.contract import DISPUTED, FRAUD, GENUINE, UNKNOWN
+from stream_scorer.core.exploring.contract import is_planned
+from stream_scorer.core.exploring.draws import explore_table
+from stream_scorer.core.labelling.contract import (
+    DISPUTED,
+    FRAUD,
+    GENUINE,
+    STATE_NAMES,
+    UNKNOWN,
+)
 from stream_scorer.core.mapping.rates import CONVERTED, base_minor, rates_of
 from stream_scorer.core.summaries.segments import segments_of
 from stream_scorer.core.summaries.summary_kernels import number_amounts, number_texts
@@ -37,7 +45,6 @@ _DECISION: Final = (
 SEGMENT_COLUMNS: Final = ("channel", "currency")
 """Columns of a decision that may be a dimension of segments, in addition to the amount."""
 _OUTCOMES: Final = [outcome.name for outcome in Outcome]
-_STATES: Final = ["GENUINE", "FRAUD", "UNKNOWN", "DISPUTED"]
 _DRAWN: Final = (Flag.DRAWN.name or "").lower()
 _DRAWN_BYTES: Final = bytes([len(_DRAWN) * 2]) + _DRAWN.encode()
 """The flag as Avro encodes it: a record without these bytes was not drawn for review."""
@@ -93,6 +100,8 @@ class PerformanceColumns:
         decoded = self._decisions.decode(raw.values)
         records = decoded.records
         sound = _sound(records)
+        drawn = np.flatnonzero(sound & (_chance(records) < 1))
+        sound[drawn] = _planned(records.take(pa.array(drawn)), plans)
         version, arm = self._names.of(records, sound)
         sound &= (version >= 0) & (arm >= 0)
         if not sound.all():
@@ -100,10 +109,7 @@ class PerformanceColumns:
             records, version, arm = records.take(pa.array(kept)), version[kept], arm[kept]
             decoded = DecodedColumns(records, decoded.rows[kept], decoded.rejections)
         published = _codes(records.column("decision"), _OUTCOMES, Outcome.REVIEW)
-        outcome = _codes(
-            pc.coalesce(records.column("policy_outcome"), records.column("decision")),
-            _OUTCOMES, Outcome.REVIEW,
-        )  # fmt: skip
+        outcome = _policy_outcome(records)
         time = _int64(records, "event_time")
         minor, amount = _amounts(records, plans)
         rows = WaitingDecisions(
@@ -119,7 +125,7 @@ class PerformanceColumns:
             amount,
             outcome,
             (outcome == Outcome.BLOCK) & (published == Outcome.APPROVE),
-            np.asarray(records.column("outcome_propensity"), np.float64),
+            _chance(records),
             self._drawn(raw, decoded),
             np.asarray(records.column("review_propensity"), np.float64),
             _int64(records, "plan_revision"),
@@ -197,12 +203,34 @@ def _sound(records: pa.RecordBatch) -> Bool:
     for name in ("outcome_propensity", "review_propensity"):
         chance = np.asarray(records.column(name), np.float64)
         sound &= (chance >= 0) & (chance <= 1)
-    sound &= np.asarray(records.column("outcome_propensity"), np.float64) > 0
+    sound &= _chance(records) > 0
     sound &= np.abs(_int64(records, "event_time")) < _TIME_MOST
     sound &= _int64(records, "plan_revision") >= 0
     for name in ("model", "model_version", "arm"):
         sound &= np.asarray(pc.binary_length(records.column(name))) <= _NAME_BYTES_MOST
     return sound
+
+
+def _planned(records: pa.RecordBatch, plans: Plans) -> Bool:
+    """Return bool[n], whether the probabilities of decisions are those of their plans."""
+    chance, revision = _chance(records), _int64(records, "plan_revision")
+    block = _policy_outcome(records) == Outcome.BLOCK
+    found = np.zeros(len(records), np.bool_)
+    for number in np.unique(revision).tolist():
+        mine = revision == number
+        found[mine] = is_planned(chance[mine], block[mine], explore_table(plans(number)))
+    return found
+
+
+def _chance(records: pa.RecordBatch) -> Float64:
+    """Return float64[n], probabilities of published outcomes, given those of the policy."""
+    return np.asarray(records.column("outcome_propensity"), np.float64)
+
+
+def _policy_outcome(records: pa.RecordBatch) -> UInt8:
+    """Return uint8[n], what policies say: what was published, unless it was drawn at random."""
+    said = pc.coalesce(records.column("policy_outcome"), records.column("decision"))
+    return _codes(said, _OUTCOMES, Outcome.REVIEW)
 
 
 def _score(records: pa.RecordBatch) -> Float64:
@@ -240,7 +268,7 @@ def _state(records: pa.RecordBatch) -> UInt8:
     if "state" not in records.schema.names:
         return by_flag
     column = records.column("state")
-    codes = pc.index_in(column, pa.array(_STATES))
+    codes = pc.index_in(column, pa.array(STATE_NAMES))
     known = np.asarray(codes.fill_null(UNKNOWN), np.uint8)
     said: UInt8 = np.where(np.asarray(column.is_valid()), known, by_flag)
     return np.minimum(said, np.uint8(DISPUTED))

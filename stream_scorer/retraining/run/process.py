@@ -148,10 +148,8 @@ class Trainer:
             self._listener(RetrainHeld("", ()))
             return None
         held = [each for each in guards(found, self._rules, trigger.onset_ms) if not each.passed]
-        if held:
-            self._listener(RetrainHeld(trigger.kind, tuple(map(told, held))))
-            return None
-        return self._run(found, trigger)
+        self._listener(RetrainHeld(trigger.kind, tuple(map(told, held))))
+        return None if held else self._run(found, trigger)
 
     def _run(self, found: Situation, trigger: RetrainTrigger) -> Run:
         model = found.champion.partition(":")[0]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.explore_table import ExploreTable
+from stream_scorer.core.exploring.contract import is_planned
 from stream_scorer.core.labelling.contract import Statements
 from stream_scorer.core.mapping.minor_units import in_units
 from stream_scorer.ports import Int64, RawRecords
@@ -189,11 +190,8 @@ def inside_estimand(
         chance: float64[n], probability of the published outcome, given that of the policy.
         explore: The plan's table; None: it lets nothing through.
     """
-    if explore is None:
-        return np.asarray(chance == 1, np.bool_)
-    shares = np.array([p for _, p in explore.bands], np.float64)
-    known = (chance == 1) | (block & np.isin(chance, np.concatenate([shares, 1.0 - shares])))
-    return np.asarray(known & (amount_minor <= explore.most_minor), np.bool_)
+    known = is_planned(chance, block, explore)
+    return known if explore is None else known & (amount_minor <= explore.most_minor)
 
 
 def span(places: Int64, at: int, stop: int) -> slice:

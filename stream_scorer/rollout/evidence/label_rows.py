@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stream_scorer.core.events.strings import hashes_of
-from stream_scorer.core.labelling.contract import LabelPolicy, Statements
+from stream_scorer.core.labelling.contract import STATE_NAMES, LabelPolicy, Statements
 from stream_scorer.core.terminals.profile_kernels import mixed
 
 Int64 = NDArray[np.int64]
@@ -139,7 +139,7 @@ def statements_of(
     fraud = np.asarray(records.column("is_fraud").to_numpy(zero_copy_only=False), np.bool_)
     state = fraud.astype(np.uint8)
     if (stated := _column(records, "state")) is not None:
-        codes = pc.index_in(stated.cast(pa.string()), pa.array(_STATES))
+        codes = pc.index_in(stated.cast(pa.string()), pa.array(STATE_NAMES))
         known = np.asarray(codes.is_valid().to_numpy(zero_copy_only=False), np.bool_)
         state = np.where(known, np.asarray(codes.fill_null(0), np.uint8), state)
     source = _column(records, "source")
@@ -153,10 +153,6 @@ def statements_of(
         else np.asarray(drawn.cast(pa.float64()).fill_null(np.nan), np.float64),
         partition, offset,
     )  # fmt: skip
-
-
-_STATES: Final = ("GENUINE", "FRAUD", "UNKNOWN", "DISPUTED")
-"""In the order of their numbers."""
 
 
 def _column(records: pa.RecordBatch, name: str) -> pa.Array | None:

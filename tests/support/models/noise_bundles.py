@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from stream_scorer.core.features.engines import FIRST_ENGINE
 from stream_scorer.models.bundles.bundle import DecisionThresholds, Period, Quality, Training
 from stream_scorer.models.bundles.writer import Candidate, write_bundle
 from stream_scorer.models.importing.scikit_learn.source import source_of
@@ -17,7 +18,9 @@ LONGER = {"name": "COUNT_45D", "kind": "count", "window": "45d"}
 FIELD = {"name": "TERMINALS_7D", "kind": "distinct", "field": "terminal_id", "window": "7d"}
 
 
-def write(store: Path, version: str, features: tuple[dict[str, Any], ...]) -> None:
+def write(
+    store: Path, version: str, features: tuple[dict[str, Any], ...], engine: int = FIRST_ENGINE
+) -> None:
     """Write version VERSION of the model ``fraud`` to a store."""
     numbers = np.random.default_rng(0)
     rows = numbers.normal(size=(400, len(features)))
@@ -28,5 +31,6 @@ def write(store: Path, version: str, features: tuple[dict[str, Any], ...]) -> No
     )
     training = Training(train=period, validation=quality, test=quality, source="a test")
     thresholds = DecisionThresholds(review=0.5, block=0.9)
-    made = Candidate("fraud", version, source_of(model), features, thresholds, training)
+    source = source_of(model)
+    made = Candidate("fraud", version, source, features, thresholds, training, engine=engine)
     write_bundle(store, made, rows)

@@ -17,6 +17,15 @@ SPECS: list[dict[str, Any]] = [
     {"name": "A", "kind": "passthrough", "field": "amount"}, {"name": "N", "kind": "night"},
 ]  # fmt: skip
 DAY = 86_400_000
+EXPLORING = Plan(
+    label_policy={"unlabelled": "genuine"},
+    explore={
+        "key_digest": "0" * 32, "bands": [{"from": 0.8, "p": 0.02}, {"from": 0.9, "p": 0.05}],
+        "max_amount": 100.0, "cap_per_day": 1.0, "expected_per_day": 1.0,
+        "computed_from": "0" * 64,
+    },
+)  # fmt: skip
+"""A plan that lets blocks through."""
 
 
 def features(count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -69,16 +78,24 @@ def test_let_through_rows_stand_for_the_blocked_ones(tmp_path: Path) -> None:
         "decision": Constant("APPROVE"), "policy_outcome": Constant("BLOCK"),
         "outcome_propensity": np.array([0.02, 0.05]),
     }  # fmt: skip
-    known = known_of(labels([label("a", 0)]))
-    builder, table = built(tmp_path / "1", ["a", "b"], known, columns=through, sample=0.001)
+    known, plans = known_of(labels([label("a", 0)])), {0: EXPLORING}
+    builder, table = built(
+        tmp_path / "1", ["a", "b"], known, columns=through, sample=0.001, plans=plans
+    )
     # Genuine ones are not sampled: there are few of them.
     assert (builder.rows, out(builder)) == (2, {})
     assert table["weight"].to_pylist() == [50.0, 20.0]
     assert table["is_fraud"].to_pylist() == [True, False]
     # One that could have been let through is left out, with a label, too.
     stayed = {**through, "decision": Constant("BLOCK"), "outcome_propensity": np.full(2, 0.95)}
-    builder, _ = built(tmp_path / "2", ["a", "b"], known, columns=stayed)
+    builder, _ = built(tmp_path / "2", ["a", "b"], known, columns=stayed, plans=plans)
     assert (builder.rows, out(builder)) == (0, {"blocked": 2})
+    # Another client wrote these: it would choose their weight.
+    forged = {**through, "outcome_propensity": np.array([0.02, 1e-300])}
+    builder, table = built(tmp_path / "3", ["a", "b"], known, columns=forged, plans=plans)
+    assert (table["weight"].to_pylist(), out(builder)) == ([50.0], {"unreadable": 1})
+    builder, _ = built(tmp_path / "4", ["a", "b"], known, columns=through)
+    assert out(builder) == {"unreadable": 2}
 
 
 def test_what_is_stated_as_unknown_or_disputed_is_left_out(tmp_path: Path) -> None:

@@ -22,6 +22,15 @@ from tests.support.performance.published import DECISION, FILES, LABEL, START, d
 OLD_LABEL = RecordCodec(3, reader_schema("label.v1"))
 OLD_DECISION = RecordCodec(11, reader_schema("decision.v2"))
 
+EXPLORING = Plan(
+    label_policy={"unlabelled": "genuine"},
+    explore={
+        "key_digest": "0" * 32, "bands": [{"from": 0.8, "p": 0.02}], "max_amount": 100.0,
+        "cap_per_day": 1.0, "expected_per_day": 1.0, "computed_from": "0" * 64,
+    },
+)  # fmt: skip
+"""A plan that lets through a block in fifty."""
+
 
 def given(
     *values: tuple[int, bytes], names: Names | None = None, plan: Plan | None = None
@@ -47,6 +56,7 @@ def test_a_decision_is_its_policys() -> None:
         decided(decision="APPROVE", policy_outcome="BLOCK", outcome_propensity=0.02),
         decided(decision="BLOCK", policy_outcome="BLOCK", outcome_propensity=0.98),
         decided(score=math.nan, amount_minor=-1),
+        plan=EXPLORING,
     )
     rows = found.decisions
     assert rows.outcome.tolist() == [Outcome.REVIEW, Outcome.BLOCK, Outcome.BLOCK, 0]
@@ -107,6 +117,18 @@ def test_an_impossible_decision_is_unreadable(changes: dict[str, Any]) -> None:
     assert found.decisions.event_time.tolist() == [START + 1]
     assert found.decided_at.tolist() == [2]
     assert names.versions == [("fraud", "1.0.0")]
+
+
+def test_a_probability_that_is_not_the_plans_gives_no_weight() -> None:
+    blocks = {"decision": "APPROVE", "policy_outcome": "BLOCK"}
+    records = (
+        decided(**blocks, outcome_propensity=0.02), decided(**blocks, outcome_propensity=1e-300),
+        decided(outcome_propensity=0.02),
+    )  # fmt: skip
+    found = given(*records, plan=EXPLORING)
+    assert (found.decisions.propensity.tolist(), found.unreadable) == ([0.02], 2)
+    # A plan without the table lets nothing through.
+    assert given(*records).unreadable == 3
 
 
 def test_too_many_names_are_unreadable() -> None:
