@@ -128,14 +128,14 @@ def test_a_device_from_its_request_to_its_revocation(
     registry.catch_up()
     known = registry.known(DEVICE, device.name)
     assert known is not None
-    assert known.record.number == 4
+    assert known.record.number == 5
     assert registry.device(device.name).revoked_after == 0  # type: ignore[union-attr]
     assert "is revoked" in shell.refusal(*words, "--from-row", 9)
     registry.close()
     report = shell.told("report", "--from", "1h")
     assert (report["events"], report["refused"]) == (0, {})
     assert shell.actions() == [
-        "edge.device", "edge.release", "client.add", "edge.device", "edge.device", "edge.device",
+        "edge.device", "edge.release", "client.add", *["edge.device"] * 4,
     ]  # fmt: skip
 
 
