@@ -19,7 +19,6 @@ from stream_scorer.kafka.topics import client_options
 from stream_scorer.models.bundles.bundle import CARD, GATE, read_manifest
 from stream_scorer.models.bundles.loader import load_bundle
 from stream_scorer.models.bundles.trust import Trust
-from stream_scorer.ports import RawRecords
 from stream_scorer.retraining.run.contract import Run
 from stream_scorer.retraining.run.state_files import RunStore
 from stream_scorer.rollout.log.control_log import ControlLog
@@ -132,10 +131,6 @@ class Scene:
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
-def values(raw: RawRecords) -> list[bytes]:
-    return [value for value in raw.values.to_list() if value is not None]
-
-
 def matured_days() -> list[bytes]:
     """Return what performance publishes of the city's days."""
     event_time, _, _, fraud = city()
@@ -161,11 +156,10 @@ def scene(
 def test_an_alarm_and_matured_days_lead_to_a_proposal(scene: Scene) -> None:
     topics = scene.kafka.topics
     risen = record_of(alarm(), kind="performance", model_version="0.1.0", onset=FIRST * DAY)
+    decided = decisions(["AMOUNT", "HOUR"], model_version=Constant("0.1.0"))
     scene.publish({
-        topics.decisions: values(
-            decisions(["AMOUNT", "HOUR"], model_version=Constant("0.1.0"))
-        ),
-        topics.labels: values(fraud_labels()),
+        topics.decisions: decided.values.to_list(),
+        topics.labels: fraud_labels().values.to_list(),
         topics.drift_events: [EVENT.encode(risen)],
     })  # fmt: skip
     with scene.process() as trainer:
