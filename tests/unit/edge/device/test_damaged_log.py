@@ -267,3 +267,11 @@ def test_a_search_that_takes_too_long_keeps_the_bytes(monkeypatch: pytest.Monkey
     assert next(tried) > 100
     monkeypatch.setattr(damage, "_OPENED_BYTES_MOST", 600)
     assert judged_tail(torn, 3, never) == JudgedTail(torn=False)
+
+
+def test_rows_that_only_the_log_has_count_as_waiting(world: DeviceWorld, places: list[int]) -> None:
+    lose_outbox(world)
+    noticed: list[str] = []
+    progress = EdgeProgress(len(places) + 4, b"c" * 32)
+    world.state(progress=progress, accept_gap=True, notice=noticed.append).close()
+    assert noticed[0].endswith("is missing 5 rows (21 to 25), and 20 waiting rows are not uploaded")
