@@ -90,7 +90,7 @@ def run(
         typer.Option(
             "--accept-gap",
             help="Continue although the log is older than what was uploaded; prints the number of "
-            "rows that are given up; flagged likewise.",
+            "rows that are missing; flagged likewise.",
         ),
     ] = False,
     options: ConfigOptions,

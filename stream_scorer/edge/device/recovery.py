@@ -233,8 +233,8 @@ class _Recovery:
         # Rows with these numbers are published, but this copy may have decided others.
         waiting = max(min(outbox.newest, last) - outbox.deleted.sequence, 0) + len(self._missing)
         rows = max(last - first + 1, 0)
-        which = f" ({first} to {last})" if rows else ""
-        return f"its history lacks {rows} rows{which}, and {waiting} waiting rows are not uploaded"
+        missing = f"its history is missing {rows} rows" + (f" ({first} to {last})" if rows else "")
+        return f"{missing}, and {waiting} waiting rows are not uploaded"
 
     def _begin_new(self) -> None:
         """Begin the history of a new device.

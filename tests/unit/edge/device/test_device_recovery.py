@@ -251,11 +251,11 @@ def test_an_older_copy_of_the_log_is_refused(world: DeviceWorld, tmp_path: Path)
         progress = EdgeProgress(20, scorer._history.chain)
         scorer._state.outbox.delete_through(progress)
     (world.folder / LOG).write_bytes(backup)
-    with pytest.raises(GapError, match=r"ends at row 10, and rows up to 20.*lacks 10 rows"):
+    with pytest.raises(GapError, match=r"ends at row 10, and rows up to 20.*is missing 10 rows"):
         world.state()
     noticed: list[str] = []
     state = world.state(accept_gap=True, notice=noticed.append)
-    text = "lacks 10 rows (11 to 20), and 0 waiting rows are not uploaded"
+    text = "is missing 10 rows (11 to 20), and 0 waiting rows are not uploaded"
     assert noticed == [
         f"{world.folder / LOG}: continues after row 20 with --accept-gap: its history {text}"
     ]
@@ -305,7 +305,7 @@ def test_a_device_older_than_its_progress_is_refused(world: DeviceWorld) -> None
     noticed: list[str] = []
     state = world.state(progress=progress, accept_gap=True, notice=noticed.append)
     assert [each.partition("its history ")[2] for each in noticed] == [
-        "lacks 4 rows (4 to 7), and 3 waiting rows are not uploaded"
+        "is missing 4 rows (4 to 7), and 3 waiting rows are not uploaded"
     ]
     assert (state.history.sequence, state.history.chain) == (7, b"c" * 32)
     assert state.outbox.size() == (0, 0)

