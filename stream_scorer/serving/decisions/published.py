@@ -14,7 +14,7 @@ import numpy as np
 
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
 from stream_scorer.codec.reading.decode_program import HEADER_BYTES
-from stream_scorer.codec.records.decisions import ANSWERED
+from stream_scorer.codec.records.decisions import ANSWERED, NEWEST
 from stream_scorer.dead_letters.format import parse
 from stream_scorer.ports import BODY_HEADER, CLIENT_HEADER, Headers, RawRecords
 from stream_scorer.registry.definition import parse_definition
@@ -41,7 +41,7 @@ _UNKNOWN: Final[Mapping[str, Any]] = {"amount_minor": -1, "currency": ""}
 
 @dataclass(frozen=True, slots=True)
 class _DecisionSchemas:
-    """A writer schema, and the schema to resolve to; None if it is that of the newest version."""
+    """A writer schema, and the schema to resolve to; None if it has the answers' fields as ours."""
 
     writer: Any
     reader: Any
@@ -63,8 +63,12 @@ class PublishedDecisions:
         self._identities = ColumnDecoder(
             source, narrowed(text, lambda name: name in _IDENTITY), UNLIMITED
         )
-        self._ours = parse_definition(text, ANSWERED).plain()
-        self._reader = fastavro.parse_schema(self._ours.root, _force=True)
+        ours = parse_definition(text, ANSWERED).plain()
+        newest = parse_definition(reader_schema(NEWEST, directory), NEWEST).plain()
+        # Resolving takes twice as long. The newest version has all fields of the answers, and more.
+        self._unresolved = (ours.root, newest.root)
+        self._names = tuple(each["name"] for each in ours.root["fields"])
+        self._reader = fastavro.parse_schema(ours.root, _force=True)
         self._schemas: RecentSchemas[_DecisionSchemas] = RecentSchemas()
 
     def of(self, raw: RawRecords) -> Iterator[WindowDecision]:
@@ -98,14 +102,13 @@ class PublishedDecisions:
         if known is None:
             text = self._source.writer_schema(schema_id)
             plain = parse_definition(text, f"schema id {schema_id}").plain()
-            same = plain.root == self._ours.root
-            writer = fastavro.parse_schema(plain.root, _force=True)
-            known = _DecisionSchemas(writer, None if same else self._reader)
+            reader = None if plain.root in self._unresolved else self._reader
+            known = _DecisionSchemas(fastavro.parse_schema(plain.root, _force=True), reader)
             self._schemas.keep(schema_id, known, len(text))
         return known
 
     def fields(self, payload: bytes) -> dict[str, Any]:
-        """Return the fields of a decision that :meth:`of` has yielded; times in ms.
+        """Return the answers' fields of a decision that :meth:`of` has yielded; times in ms.
 
         Raises:
             ValueError: It cannot be decoded after all.
@@ -119,7 +122,7 @@ class PublishedDecisions:
             raise
         except Exception as error:  # noqa: BLE001 fastavro may raise anything for invalid bytes
             raise ValueError(f"not a decision: {type(error).__name__}") from None
-        return dict(record)
+        return {name: record[name] for name in self._names}
 
     def is_of(self, decided: WindowDecision, mark: BodyMark, fields: Mapping[str, Any]) -> bool:
         """Return whether a decision is that of a body.
