@@ -214,5 +214,9 @@ class Outbox(Closing):
                 self._reserve.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the file."""
-        self._base.close()
+        """Close the file; wait for who uses it.
+
+        SQLite frees the connection, and a thread that reads from it then would end the process.
+        """
+        with self._lock:
+            self._base.close()
