@@ -1,7 +1,7 @@
 """A consumer of one topic that returns records as columns."""
 
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,8 @@ class ColumnConsumer:
         self._headers_per_poll = headers_per_poll
         self._rebalance: Rebalance | None = None
         self._raised: BaseException | None = None
+        self._from: dict[int, int] = {}
+        self._paused: set[int] = set()
         self._client = LibraryClient(CONSUMER, options, self._on_rebalance)
         self._api = self._client.api
         self._api.poll_set_consumer(self._client.handle)
@@ -135,26 +137,51 @@ class ColumnConsumer:
         """Read these partitions from these offsets, without a group."""
         with places(self.topic, offsets) as listed:
             check(self._api.assign(self._client.handle, listed))
+        self._from = dict(offsets)
 
     def add(self, offsets: Mapping[int, int]) -> None:
         """Add partitions that were assigned."""
         with places(self.topic, offsets) as listed:
             check_error(self._api.incremental_assign(self._client.handle, listed))
+        self._from |= offsets
 
     def remove(self, partitions: Sequence[int]) -> None:
         """Remove partitions that were revoked."""
         with places(self.topic, dict.fromkeys(partitions, NO_OFFSET)) as listed:
             check_error(self._api.incremental_unassign(self._client.handle, listed))
+        for partition in partitions:
+            self._from.pop(partition, None)
+        self._paused.difference_update(partitions)
 
     def pause(self, partitions: Sequence[int]) -> None:
         """Fetch nothing of these partitions until ``resume``; positions stay."""
         with places(self.topic, dict.fromkeys(partitions, NO_OFFSET)) as listed:
             check(self._api.pause_partitions(self._client.handle, listed))
+        self._paused.update(partitions)
 
     def resume(self, partitions: Sequence[int]) -> None:
-        """Fetch these partitions again."""
+        """Fetch these partitions again, immediately.
+
+        After a resume alone, librdkafka's thread for the broker goes on sleeping for up to a
+        second. A seek, even to where the partition already is, wakes it up.
+        """
         with places(self.topic, dict.fromkeys(partitions, NO_OFFSET)) as listed:
             check(self._api.resume_partitions(self._client.handle, listed))
+        again = self._paused.intersection(partitions, self._from)
+        self._paused.difference_update(partitions)
+        if again:
+            self._wake(again)
+
+    def _wake(self, partitions: Collection[int]) -> None:
+        """Seek to where partitions are."""
+        with places(self.topic, dict.fromkeys(partitions, NO_OFFSET)) as listed:
+            check(self._api.position(self._client.handle, listed))
+            reached = read_places(listed)
+        # A partition has no position while nothing of it was consumed from where it began.
+        offsets = {p: at if at >= 0 else self._from[p] for p, at in reached.items()}
+        with places(self.topic, offsets) as listed:
+            # Not waited for: a partition that is not fetched yet needs no wake-up.
+            check_error(self._api.seek_partitions(self._client.handle, listed, 0))
 
     def seek(self, offsets: Mapping[int, int], seconds: float) -> None:
         """Read partitions again from these offsets.
@@ -167,6 +194,7 @@ class ColumnConsumer:
                 self._api.seek_partitions(self._client.handle, listed, milliseconds(seconds))
             )
             read_places(listed)
+        self._from |= offsets
 
     def committed(self, partitions: Sequence[int], seconds: float) -> dict[int, int]:
         """Return the group's committed offsets; NO_OFFSET for a partition without one."""

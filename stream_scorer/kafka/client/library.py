@@ -120,6 +120,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "metadata_destroy": (None, (POINTER(_Metadata),)),
     "new": (pointer, (c_int, pointer, c_char_p, c_size_t)),
     "pause_partitions": (c_int, (pointer, PLACES)),
+    "position": (c_int, (pointer, PLACES)),
     "poll": (c_int, (pointer, c_int)),
     "poll_set_consumer": (c_int, (pointer,)),
     "produce_batch": (c_int, (pointer, c_int32, c_int, pointer, c_int)),

@@ -142,35 +142,17 @@ class PassingConsumer(ColumnConsumer):
     ) -> None:
         super().__init__(options, topic, headers_per_poll)
         self._ends = BatchEnds(options, topic)
-        self._from: dict[int, int] = {}
         self._moved: set[int] = set()
-
-    def assign(self, offsets: Mapping[int, int]) -> None:
-        """Read these partitions from these offsets, without a group."""
-        super().assign(offsets)
-        self._from = dict(offsets)
 
     def add(self, offsets: Mapping[int, int]) -> None:
         """Add partitions that were assigned."""
         super().add(offsets)
-        self._from |= offsets
         self._moved |= offsets.keys()
 
     def remove(self, partitions: Sequence[int]) -> None:
         """Remove partitions that were revoked."""
         super().remove(partitions)
-        for partition in partitions:
-            self._from.pop(partition, None)
         self._moved |= set(partitions)
-
-    def seek(self, offsets: Mapping[int, int], seconds: float) -> None:
-        """Read partitions again from these offsets.
-
-        Raises:
-            KafkaException: A partition is not being fetched yet.
-        """
-        super().seek(offsets, seconds)
-        self._from |= offsets
 
     def poll(self, maximum: int, wait: float, linger: float) -> Polled:
         """Wait for a record, and then for more; see :class:`ColumnConsumer`.
