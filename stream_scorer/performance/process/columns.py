@@ -18,8 +18,7 @@ from stream_scorer.codec.records.record import OWN_SIZES
 from stream_scorer.core.events.batch import Flag, Outcome
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of
-from stream_scorer.core.exploring.contract import is_planned
-from stream_scorer.core.exploring.draws import explore_table
+from stream_scorer.core.exploring.planned import are_planned
 from stream_scorer.core.labelling.states import states_of
 from stream_scorer.core.mapping.rates import CONVERTED, base_minor, rates_of
 from stream_scorer.core.summaries.segments import segments_of
@@ -95,7 +94,9 @@ class PerformanceColumns:
         records = decoded.records
         sound = _sound(records)
         drawn = np.flatnonzero(sound & (_chance(records) < 1))
-        sound[drawn] = _planned(records.take(pa.array(drawn)), plans)
+        some = records.take(pa.array(drawn))
+        block = _policy_outcome(some) == Outcome.BLOCK
+        sound[drawn] = are_planned(_chance(some), block, _int64(some, "plan_revision"), plans)
         version, arm = self._names.of(records, sound)
         sound &= (version >= 0) & (arm >= 0)
         if not sound.all():
@@ -203,17 +204,6 @@ def _sound(records: pa.RecordBatch) -> Bool:
     for name in ("model", "model_version", "arm"):
         sound &= np.asarray(pc.binary_length(records.column(name))) <= _NAME_BYTES_MOST
     return sound
-
-
-def _planned(records: pa.RecordBatch, plans: Plans) -> Bool:
-    """Return bool[n], whether the probabilities of decisions are those of their plans."""
-    chance, revision = _chance(records), _int64(records, "plan_revision")
-    block = _policy_outcome(records) == Outcome.BLOCK
-    found = np.zeros(len(records), np.bool_)
-    for number in np.unique(revision).tolist():
-        mine = revision == number
-        found[mine] = is_planned(chance[mine], block[mine], explore_table(plans(number)))
-    return found
 
 
 def _chance(records: pa.RecordBatch) -> Float64:
