@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.events.label_table import read_label_policy
 from stream_scorer.core.events.plan import Plan
-from stream_scorer.core.exploring.contract import is_planned
-from stream_scorer.core.exploring.draws import explore_table
+from stream_scorer.core.exploring.planned import are_planned
 from stream_scorer.core.labelling.contract import (
     DISPUTED,
     FRAUD,
@@ -156,7 +155,9 @@ class DatasetBuilder:
         decided = self._without(decided, self._of_version(decided), "other_features")
         # A decision of version 1 of its schema does not say what its transaction was worth.
         decided = self._without(decided, _int64(decided, "amount_minor") >= 0, "no_amount")
-        decided = self._without(decided, self._of_plan(decided), "unreadable")
+        block = decided.blocked | decided.through
+        planned = are_planned(decided.propensity, block, decided.revision, self._plans.of)
+        decided = self._without(decided, planned, "unreadable")
         features, fits = self._features(decided)
         features, decided = features[fits], self._without(decided, fits, "other_features")
         if len(decided):
@@ -179,15 +180,6 @@ class DatasetBuilder:
 
     def _of_model(self, decided: DecidedRows) -> Bool:
         return np.asarray(pc.equal(decided.records.column("model"), self._range.model))
-
-    def _of_plan(self, decided: DecidedRows) -> Bool:
-        """Return bool[n]: whether the probabilities of decisions are those of their plans."""
-        found: Bool = decided.propensity == 1
-        for number in np.unique(decided.revision[~found]).tolist():
-            rows = np.flatnonzero(~found & (decided.revision == number))
-            some, explore = decided.take(rows), explore_table(self._plans.of(number))
-            found[rows] = is_planned(some.propensity, some.blocked | some.through, explore)
-        return found
 
     def _of_version(self, decided: DecidedRows) -> Bool:
         coded = decided.records.column("model_version").dictionary_encode()

@@ -14,15 +14,12 @@ from stream_scorer.codec.reading.mapped import PayloadDecoder, open_label_decode
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.labelling.contract import (
-    FRAUD,
-    GENUINE,
-    STATE_NAMES,
-    UNKNOWN,
     LabelPolicy,
     Resolved,
     Statements,
 )
 from stream_scorer.core.labelling.resolve import resolve
+from stream_scorer.core.labelling.states import states_of
 from stream_scorer.core.terminals.columns import label_times, match_of
 from stream_scorer.core.terminals.profile_kernels import mixed
 from stream_scorer.errors import SettingsError
@@ -131,7 +128,7 @@ class StatementReader:
         hashed = hashes_of(source)
         self._pieces.append(
             Statements(
-                match_of(records, time, identity), time, label_time, _states(records),
+                match_of(records, time, identity), time, label_time, states_of(records),
                 np.zeros(len(rows), np.uint8), _hashed(hashed, _texts(records, "label_id")),
                 _hashed(hashed, _texts(records, "retracts")), _drawn(records),
                 raw.partition[rows].astype(np.int32), raw.offset[rows],
@@ -173,17 +170,6 @@ def _hashed(source: UInt64, ids: pa.Array) -> UInt64:
     """Return uint64[n], a hash of source and id; 0 without an id."""
     none = np.asarray(pc.equal(ids, ""))
     return np.where(none, np.uint64(0), mixed(source, hashes_of(ids)))
-
-
-def _states(records: pa.RecordBatch) -> NDArray[np.uint8]:
-    flag = np.asarray(records.column("is_fraud").to_numpy(zero_copy_only=False), np.bool_)
-    by_flag = np.where(flag, np.uint8(FRAUD), np.uint8(GENUINE))
-    if "state" not in records.schema.names:
-        return by_flag
-    at = pc.index_in(records.column("state"), pa.array(STATE_NAMES))
-    named = np.asarray(at.fill_null(UNKNOWN), np.uint8)
-    stated = np.asarray(records.column("state").is_valid())
-    return np.where(stated, named, by_flag)
 
 
 def _drawn(records: pa.RecordBatch) -> NDArray[np.float64]:

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from stream_scorer.codec.reading.decode import UNLIMITED, ColumnDecoder
 from stream_scorer.core.events.strings import hashes_of
-from stream_scorer.core.labelling.contract import FRAUD, GENUINE
+from stream_scorer.core.labelling.states import states_of
 from stream_scorer.core.terminals.profile_kernels import mixed
-from stream_scorer.labels.columns import STATES
 from stream_scorer.labels.lookup import records_of
 from stream_scorer.registry.sources import SchemaSource, narrowed, reader_schema
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Kafka
@@ -40,7 +39,7 @@ class KnownLabels:
         ids = records.column("label_id")
         named = np.asarray(pc.not_equal(ids, ""))
         source = pc.fill_null(records.column("source"), "")
-        state = _states(records)
+        state = states_of(records)
         self._ids.append(_id_hashes(source, ids)[named])
         self._contents.append(
             _content_hashes(
@@ -87,16 +86,6 @@ def read_known(
     for _, decoded in records_of(kafka, kafka.topics.labels, "labels-import", decoder):
         known.add(decoded.records)
     return known
-
-
-def _states(records: pa.RecordBatch) -> NDArray[np.uint8]:
-    """Return uint8[n], states of labels; those of version 1 are by their flag."""
-    flag = np.asarray(records.column("is_fraud").to_numpy(zero_copy_only=False), np.bool_)
-    at = pc.index_in(records.column("state"), pa.array(list(STATES)))
-    codes = np.array([*STATES.values(), 0], np.uint8)
-    named = codes[np.asarray(at.fill_null(len(STATES)))]
-    by_flag = np.where(flag, np.uint8(FRAUD), np.uint8(GENUINE))
-    return np.where(np.asarray(at.is_valid()), named, by_flag)
 
 
 def _id_hashes(source: pa.Array, ids: pa.Array) -> UInt64:

@@ -19,8 +19,8 @@ from stream_scorer.core.decision.observe import PartitionRings
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.kernels.store import NEVER
+from stream_scorer.core.labelling.states import states_of
 from stream_scorer.core.terminals.history import Delayed, TerminalTable
-from stream_scorer.core.terminals.row_states import row_states
 from stream_scorer.errors import RegistryUnavailableError, StateError, UnavailableError
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.ports import Int64, Paused, RawRecords
@@ -123,7 +123,7 @@ class TerminalReading:
             self._skip(polled, decoded.rejections.rows, decoded.rejections.details[0])
         rows = np.flatnonzero(is_row)
         if len(rows):
-            self.table.add(terminal.take(rows), when[rows], row_states(records)[rows])
+            self.table.add(terminal.take(rows), when[rows], states_of(records, "fraud")[rows])
         for partition, mark in zip(
             raw.partition[marks].tolist(), when[marks].tolist(), strict=True
         ):

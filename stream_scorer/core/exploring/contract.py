@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.core.events.explore_table import ExploreTable
-
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
@@ -53,20 +51,3 @@ class Drawn:
 
     through: Bool
     propensity: Float64
-
-
-def is_planned(chance: Float64, block: Bool, explore: ExploreTable | None) -> Bool:
-    """Return bool[n]: whether the probabilities of decisions are those of their plan.
-
-    Any other probability was written by another client, and a weight of it would be its choice.
-
-    Args:
-        chance: float64[n], probability of the published outcome, given that of the policy.
-        block: bool[n], whether the policy says BLOCK.
-        explore: The plan's table; None: it lets nothing through.
-    """
-    if explore is None:
-        return np.asarray(chance == 1, np.bool_)
-    shares = np.array([p for _, p in explore.bands], np.float64)
-    known = np.isin(chance, np.concatenate([shares, 1.0 - shares]))
-    return np.asarray((chance == 1) | (block & known), np.bool_)

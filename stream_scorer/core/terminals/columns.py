@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import EventBatch
 from stream_scorer.core.events.strings import hashes_of
-from stream_scorer.core.labelling.contract import FRAUD, GENUINE, STATE_NAMES, Statements
+from stream_scorer.core.labelling.contract import Statements
+from stream_scorer.core.labelling.states import states_of
 from stream_scorer.core.mapping.mapping import LabelIdentity
 from stream_scorer.core.terminals.profile_kernels import mixed
 
@@ -172,26 +173,6 @@ def labels_of(
         match_of(records, time, identity), time, label_time, states_of(records), partition, offset,
         source, _named(records, "label_id", source), _named(records, "retracts", source),
     )  # fmt: skip
-
-
-def states_of(records: pa.RecordBatch) -> UInt8:
-    """Return uint8[n]: what labels say; see ``labelling.contract``.
-
-    Args:
-        records: n labels with ``is_fraud`` and, if they may say more, ``state``: null is by
-            ``is_fraud``.
-    """
-    fraud = np.asarray(records.column("is_fraud").to_numpy(zero_copy_only=False), np.bool_)
-    plain = np.where(fraud, np.uint8(FRAUD), np.uint8(GENUINE))
-    if "state" not in records.schema.names:
-        return plain
-    told = records.column("state")
-    if told.null_count == len(told):
-        return plain
-    codes = pc.index_in(told, pa.array(STATE_NAMES)).fill_null(255)
-    number = np.asarray(codes, np.uint8)
-    valid = np.asarray(told.is_valid().to_numpy(zero_copy_only=False), np.bool_)
-    return np.where(valid, number, plain)
 
 
 def source_hash(name: str) -> int:

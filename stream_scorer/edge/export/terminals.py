@@ -10,8 +10,8 @@ from stream_scorer.codec.reading.decode import ColumnDecoder
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of
 from stream_scorer.core.kernels.store import NEVER
+from stream_scorer.core.labelling.states import states_of
 from stream_scorer.core.terminals.history import Delayed
-from stream_scorer.core.terminals.row_states import row_states
 from stream_scorer.edge.files.seed import TerminalRows
 from stream_scorer.errors import EdgeError
 from stream_scorer.kafka.loop.patient_read import read_patiently
@@ -91,7 +91,7 @@ def _add(found: _Rows, decoder: ColumnDecoder, polled: RawRecords) -> None:
     if len(own):
         found.terminal.append(hashes_of(terminal.take(own)))
         found.time.append(when[own])
-        found.state.append(row_states(records)[own])
+        found.state.append(states_of(records, "fraud")[own])
     for partition, mark in zip(
         polled.partition[rows[marks]].tolist(), when[marks].tolist(), strict=True
     ):

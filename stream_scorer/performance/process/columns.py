@@ -18,15 +18,8 @@ from stream_scorer.codec.records.record import OWN_SIZES
 from stream_scorer.core.events.batch import Flag, Outcome
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.strings import hashes_of
-from stream_scorer.core.exploring.contract import is_planned
-from stream_scorer.core.exploring.draws import explore_table
-from stream_scorer.core.labelling.contract import (
-    DISPUTED,
-    FRAUD,
-    GENUINE,
-    STATE_NAMES,
-    UNKNOWN,
-)
+from stream_scorer.core.exploring.planned import are_planned
+from stream_scorer.core.labelling.states import states_of
 from stream_scorer.core.mapping.rates import CONVERTED, base_minor, rates_of
 from stream_scorer.core.summaries.segments import segments_of
 from stream_scorer.core.summaries.summary_kernels import number_amounts, number_texts
@@ -101,7 +94,9 @@ class PerformanceColumns:
         records = decoded.records
         sound = _sound(records)
         drawn = np.flatnonzero(sound & (_chance(records) < 1))
-        sound[drawn] = _planned(records.take(pa.array(drawn)), plans)
+        some = records.take(pa.array(drawn))
+        block = _policy_outcome(some) == Outcome.BLOCK
+        sound[drawn] = are_planned(_chance(some), block, _int64(some, "plan_revision"), plans)
         version, arm = self._names.of(records, sound)
         sound &= (version >= 0) & (arm >= 0)
         if not sound.all():
@@ -188,7 +183,7 @@ class PerformanceColumns:
             raw.offset[rows],
             np.minimum(time, _TIME_MOST),
             np.clip(label_time, -_TIME_MOST, _TIME_MOST),
-            _state(records),
+            states_of(records),
             _named(source, _texts(records, "label_id")),
             _named(source, _texts(records, "retracts")),
             _probability(records),
@@ -209,17 +204,6 @@ def _sound(records: pa.RecordBatch) -> Bool:
     for name in ("model", "model_version", "arm"):
         sound &= np.asarray(pc.binary_length(records.column(name))) <= _NAME_BYTES_MOST
     return sound
-
-
-def _planned(records: pa.RecordBatch, plans: Plans) -> Bool:
-    """Return bool[n], whether the probabilities of decisions are those of their plans."""
-    chance, revision = _chance(records), _int64(records, "plan_revision")
-    block = _policy_outcome(records) == Outcome.BLOCK
-    found = np.zeros(len(records), np.bool_)
-    for number in np.unique(revision).tolist():
-        mine = revision == number
-        found[mine] = is_planned(chance[mine], block[mine], explore_table(plans(number)))
-    return found
 
 
 def _chance(records: pa.RecordBatch) -> Float64:
@@ -259,19 +243,6 @@ def _amounts(records: pa.RecordBatch, plans: Plans) -> tuple[Int64, Float64]:
             minor[rows] = np.where(bad == CONVERTED, found, -1)
         amount[rows] = np.where(minor[rows] >= 0, minor[rows] / plan.minor_per_unit, np.nan)
     return minor, amount
-
-
-def _state(records: pa.RecordBatch) -> UInt8:
-    """Return uint8[m], states; a record without one says whether it is a fraud."""
-    fraud = np.asarray(records.column("is_fraud").to_numpy(zero_copy_only=False), np.bool_)
-    by_flag = np.where(fraud, np.uint8(FRAUD), np.uint8(GENUINE))
-    if "state" not in records.schema.names:
-        return by_flag
-    column = records.column("state")
-    codes = pc.index_in(column, pa.array(STATE_NAMES))
-    known = np.asarray(codes.fill_null(UNKNOWN), np.uint8)
-    said: UInt8 = np.where(np.asarray(column.is_valid()), known, by_flag)
-    return np.minimum(said, np.uint8(DISPUTED))
 
 
 def _texts(records: pa.RecordBatch, name: str) -> list[str]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.decision.routing import Routing
 from stream_scorer.core.events.batch import Outcome
 from stream_scorer.core.events.explore_table import ExploreTable
-from stream_scorer.core.exploring.contract import is_planned
+from stream_scorer.core.exploring.planned import is_planned
 from stream_scorer.core.labelling.contract import Statements
 from stream_scorer.core.mapping.minor_units import in_units
 from stream_scorer.ports import Int64, RawRecords

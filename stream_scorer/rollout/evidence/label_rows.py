@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stream_scorer.core.events.strings import hashes_of
-from stream_scorer.core.labelling.contract import STATE_NAMES, LabelPolicy, Statements
+from stream_scorer.core.labelling.contract import LabelPolicy, Statements
+from stream_scorer.core.labelling.states import states_of
 from stream_scorer.core.terminals.profile_kernels import mixed
 
 Int64 = NDArray[np.int64]
@@ -136,16 +137,10 @@ def statements_of(
         policy: Ranks the sources.
     """
     n = len(records)
-    fraud = np.asarray(records.column("is_fraud").to_numpy(zero_copy_only=False), np.bool_)
-    state = fraud.astype(np.uint8)
-    if (stated := _column(records, "state")) is not None:
-        codes = pc.index_in(stated.cast(pa.string()), pa.array(STATE_NAMES))
-        known = np.asarray(codes.is_valid().to_numpy(zero_copy_only=False), np.bool_)
-        state = np.where(known, np.asarray(codes.fill_null(0), np.uint8), state)
     source = _column(records, "source")
     drawn = _column(records, "drawn")
     return Statements(
-        match, event_time, label_time, state,
+        match, event_time, label_time, states_of(records),
         np.zeros(n, np.uint8) if source is None else policy.rank(source.to_pylist()),
         _named(source, _column(records, "label_id"), n),
         _named(source, _column(records, "retracts"), n),
