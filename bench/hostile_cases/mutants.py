@@ -54,7 +54,7 @@ FILES: Final[Mapping[str, str]] = {
     "rollout/plan/newer_versions.py": "command",
     "rollout/plan/control_record.py": "command",
     "core/events/plan.py": "plan",
-    "bounded_http.py": "probe",
+    "observability/bounded_http.py": "probe",
     "observability/endpoint.py": "probe",
     "setting_files.py": "secret",
     "core/kernels/cache.py": "cache",

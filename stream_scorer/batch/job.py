@@ -12,13 +12,14 @@ from stream_scorer.batch.decide import Chunk, Decider
 from stream_scorer.batch.external_sort import merge, write_runs
 from stream_scorer.batch.input import BatchInput, Place, rechunk
 from stream_scorer.batch.labels import read_frauds
-from stream_scorer.batch.ledger import Done, Ledger, WorkDirectory, sync
+from stream_scorer.batch.ledger import Done, Ledger, WorkDirectory
 from stream_scorer.batch.output import AVRO, PARQUET, Form, PartWriter, Rejects
 from stream_scorer.batch.parquet import MergedParquet, ParquetFolder
 from stream_scorer.batch.terminals import Terminals
 from stream_scorer.batch.threads import Behind, ahead
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan
+from stream_scorer.durable_files import sync_file
 from stream_scorer.tables.files import InputFile
 
 PART_ROWS = 1_000_000
@@ -164,7 +165,7 @@ class Job:
                 old.unlink()
             runs = write_runs(self._sorting(), work.runs)
             for run in runs:
-                sync(run)
+                sync_file(run)
             self._ledger = ledger = replace(ledger, sorted_runs=tuple(run.name for run in runs))
             work.write(ledger)
         return [work.runs / name for name in ledger.sorted_runs or ()]
@@ -185,7 +186,7 @@ class Job:
         number = len(ledger.parts)
         length = self._writer.end()
         rejects_length = self._rejects.end()
-        sync(work.rejects)
+        sync_file(work.rejects)
         self._ledger = replace(
             ledger, done=done, rejects_length=rejects_length,
             parts=(*ledger.parts, length), state=work.write_state(number, state),

@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from stream_scorer.core.rings.rings import NEVER
+from stream_scorer.durable_files import replacing
 from stream_scorer.errors import SettingsError, StateError
 
 FORMAT = 6
@@ -203,7 +204,7 @@ class WorkDirectory:
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file atomically and sync it to disk."""
-        with put_in_place(self.path / name) as file:
+        with replacing(self.path / name) as file:
             file.write(data)
 
     def _refusal(self, what: str) -> StateError:
@@ -212,24 +213,3 @@ class WorkDirectory:
     def remove(self) -> None:
         """Remove the directory with its contents."""
         shutil.rmtree(self.path, ignore_errors=True)
-
-
-@contextmanager
-def put_in_place(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file that replaces ``path`` in one step, synced, when the block succeeds."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    with unfinished.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Sync a file, or the entries of a directory, to disk."""
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

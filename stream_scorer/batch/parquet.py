@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stream_scorer.batch.ledger import put_in_place, sync
 from stream_scorer.batch.output import Decided, Form
 from stream_scorer.batch.threads import ahead
 from stream_scorer.codec.writing.encode import without_nulls
 from stream_scorer.core.decision.reasons import explanation_items
 from stream_scorer.core.events.batch import NO_OUTCOME, DecisionBatch, Flag, Outcome
 from stream_scorer.core.rings.rings import NEVER
+from stream_scorer.durable_files import replacing, sync_file, sync_folder
 
 _TIME = pa.timestamp("ms", "UTC")
 _WORD = pa.dictionary(pa.int32(), pa.string())
@@ -114,14 +114,14 @@ class ParquetFolder:
         self._writer = None
         self._close_file()
         path = self._path(self._parts)
-        sync(path)
-        sync(self._folder)
+        sync_file(path)
+        sync_folder(self._folder)
         self._parts += 1
         return path.stat().st_size
 
     def finish(self, told: Callable[[int, int], None]) -> None:  # noqa: ARG002 nothing to merge
         """Mark the folder as complete."""
-        with put_in_place(self._folder / _SUCCESS):
+        with replacing(self._folder / _SUCCESS):
             pass
 
     def close(self) -> None:
@@ -200,13 +200,13 @@ class MergedParquet(ParquetFolder):
         paths = [self._path(number) for number in range(self._parts)]
         if len(paths) == 1:
             # Copying bytes takes a few hundredths of the time of decoding rows.
-            with paths[0].open("rb") as part, put_in_place(self._merged) as file:
+            with paths[0].open("rb") as part, replacing(self._merged) as file:
                 shutil.copyfileobj(part, file)
             return
         total = sum(pq.read_metadata(path).num_rows for path in paths)
         merged = 0
         with (
-            put_in_place(self._merged) as file,
+            replacing(self._merged) as file,
             closing(ahead(self._row_groups(paths))) as groups,
             self._opened(file) as writer,
         ):

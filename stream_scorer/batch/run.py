@@ -20,10 +20,11 @@ from pathlib import Path
 
 from stream_scorer.batch.input import BatchInput
 from stream_scorer.batch.job import Job, JobProgress, Order
-from stream_scorer.batch.ledger import Done, Ledger, WorkDirectory, sync
+from stream_scorer.batch.ledger import Done, Ledger, WorkDirectory
 from stream_scorer.batch.output import AVRO, ENDINGS, PARQUET, refuse_feature_names
 from stream_scorer.core.decision.decide import Model
 from stream_scorer.core.events.plan import Plan, table_of
+from stream_scorer.durable_files import sync_folder
 from stream_scorer.errors import ModelError, SettingsError, StateError, UnavailableError
 from stream_scorer.models.stores.deployment import Deployment, load_models
 from stream_scorer.settings import Settings
@@ -218,7 +219,7 @@ def _published(
         _move(work.rejects, rejects)
     _refuse_vain(order, done, rejects)
     _move(work.decisions, order.out)
-    sync(order.out.parent)
+    sync_folder(order.out.parent)
     work.remove()
     return Report(
         model=f"{model.name}:{model.version}", out=order.out, rejects=rejects, rows=done.rows,

@@ -1,13 +1,13 @@
 """``dataset.json``: what a dataset was built from, and what it consists of."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from stream_scorer.core.labelling.contract import LabelPolicy
+from stream_scorer.durable_files import SHARED, replace_file
 from stream_scorer.models.bundles.bundle import FeatureSpec
 from stream_scorer.security.canonical_json import canonical
 from stream_scorer.training.labelled import DATASET_FORMAT, DOCUMENT
@@ -70,10 +70,5 @@ def write_document(folder: Path, contents: bytes) -> str:
     Raises:
         OSError: It cannot be written.
     """
-    path = folder / f".{DOCUMENT}"
-    with path.open("wb") as file:
-        file.write(contents)
-        file.flush()
-        os.fsync(file.fileno())
-    path.replace(folder / DOCUMENT)
+    replace_file(folder / DOCUMENT, contents, SHARED)
     return hashlib.sha256(contents).hexdigest()

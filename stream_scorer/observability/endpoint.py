@@ -19,9 +19,9 @@ from typing import Any, ClassVar
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from stream_scorer.bounded_http import BoundedHandler, BoundedServer, TlsFiles
 from stream_scorer.closing import Closing
 from stream_scorer.errors import SettingsError
+from stream_scorer.observability.bounded_http import BoundedHandler, BoundedServer, TlsFiles
 from stream_scorer.observability.health import Probed
 from stream_scorer.redaction import redacted
 from stream_scorer.settings import Http

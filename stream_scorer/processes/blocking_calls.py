@@ -1,4 +1,4 @@
-"""Blocking calls of an event loop, on threads of their own and bounded in number and time."""
+"""Blocking calls of an event loop: bounded in number and time, or awaited to their end."""
 
 import asyncio
 import threading
@@ -51,3 +51,17 @@ class BlockingCalls:
     def close(self) -> None:
         """Wait for the calls that are running; those that wait are not begun."""
         self._executor.shutdown(cancel_futures=True)
+
+
+async def run_to_end(call: Callable[[], _Answer]) -> _Answer:
+    """Return what a blocking call returns, which runs on one of the event loop's threads.
+
+    If it is cancelled, it ends only after the call, as a thread cannot be cancelled. So what the
+    call uses can be closed then.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from stream_scorer.durable_files import SHARED, replace_file
 from stream_scorer.errors import SchemaError, SettingsError
 from stream_scorer.registry.compatibility import Incompatibility, check_mode, verdicts
 from stream_scorer.registry.definition import parse_definition
@@ -219,18 +220,8 @@ def _file_name(subject: str) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f"{path.name}.new")
     try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(path, f"{text}\n".encode(), SHARED)
     except OSError as error:
         raise RegistryError(50001, f"{path.name} cannot be written: {error.strerror}") from error
 

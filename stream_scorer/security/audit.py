@@ -15,8 +15,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from stream_scorer.durable_files import sync_folder
 from stream_scorer.errors import AuditError, UnavailableError
-from stream_scorer.security.audit_files import files_of, full_name, locked, sync_folder
+from stream_scorer.security.audit_files import files_of, full_name, locked
 from stream_scorer.security.audit_lines import (
     BEGINNING,
     BYTES_MOST,
@@ -114,7 +115,7 @@ class AuditLog:
         size = self.path.stat().st_size if self.path.exists() else 0
         if size and not end.torn and not end.unended and size + len(data) > self._rotate_bytes:
             self.path.rename(full_name(self.path, end.number))
-            sync_folder(self.path)
+            sync_folder(self.path.parent)
         self._write(data)
         return lines[-1]
 
@@ -138,7 +139,7 @@ class AuditLog:
         finally:
             os.close(file)
         if fresh:
-            sync_folder(self.path)
+            sync_folder(self.path.parent)
 
     def _end(self) -> _End:
         """Return where the log ends: in its newest file that contains a line."""

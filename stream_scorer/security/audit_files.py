@@ -59,12 +59,3 @@ def locked(path: Path, *, alone: bool) -> Iterator[None]:
         yield
     finally:
         os.close(file)
-
-
-def sync_folder(path: Path) -> None:
-    """Sync the entries of a file's folder, so that names survive a power cut."""
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from stream_scorer.durable_files import replace_file
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.security.audit_files import sync_folder
 from stream_scorer.security.clients import (
     ApiClient,
     ClientTable,
@@ -158,19 +158,8 @@ def _replace(
     if len(data) > FILE_BYTES_MOST:
         raise SettingsError(f"{what}: would be larger than 8 MiB", "remove clients")
     record()
-    fresh = path.with_name(f".{path.name}.new")
     try:
-        # The lock is held: what is there is left of a command that was killed.
-        fresh.unlink(missing_ok=True)
-        number = os.open(
-            fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE
-        )
-        with os.fdopen(number, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(number)
-        fresh.replace(path)
-        sync_folder(path)
+        replace_file(path, data, _MODE)
     except OSError as error:
         raise UnavailableError(
             f"{what}: {error.strerror or error}", "make room, or let this user write there"

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import SecretStr
 
+from stream_scorer import durable_files
 from stream_scorer.errors import SettingsError
 from stream_scorer.settings import PASSPHRASE_VARIABLE
 
@@ -92,11 +93,7 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
         SettingsError: It exists already, or cannot be written.
     """
     try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with os.fdopen(file, "wb") as opened:
-            opened.write(data)
-            opened.flush()
-            os.fsync(file)
+        durable_files.write_new(path, data, mode)
     except OSError as error:
         raise SettingsError(f"key {path}: {error.strerror}", "name another --out") from error
 

@@ -168,12 +168,12 @@ def test_registrations_are_on_disk_and_need_a_writable_server(
 def test_a_schema_that_cannot_be_written_is_given_no_id(directory: Path) -> None:
     new = Schema(changed(default="none"), "AVRO")
     with RegistryServer(directory, writable=True) as running, connected(running) as client:
-        (directory / f"{INDEX}.new").mkdir()
+        (directory / f".{INDEX}.new").mkdir()
         with pytest.raises(SchemaRegistryError, match="cannot be written"):
             client.register_schema("transactions-value", new)
         with pytest.raises(SchemaRegistryError):
             client.get_schema(NEXT)
-        (directory / f"{INDEX}.new").rmdir()
+        (directory / f".{INDEX}.new").rmdir()
         assert client.register_schema("transactions-value", new) == NEXT
 
 

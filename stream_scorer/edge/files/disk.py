@@ -10,7 +10,6 @@ from stream_scorer.errors import EdgeError
 
 NEW: Final = ".new"
 """Ends the name of a file that is being written."""
-_MODE: Final = 0o600
 
 
 def write_at(file: int, data: bytes, at: int) -> None:
@@ -24,29 +23,6 @@ def write_at(file: int, data: bytes, at: int) -> None:
         written = os.pwrite(file, left, at)
         at += written
         left = left[written:]
-
-
-def write_new(path: Path, data: bytes) -> None:
-    """Write a file that does not exist yet, readable by its owner alone; it is on the disk then.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
-    try:
-        write_at(file, data, 0)
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def sync_folder(folder: Path) -> None:
-    """Return when the names in a folder are on the disk."""
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 @contextlib.contextmanager

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Final
 
 from stream_scorer.closing import Closing
+from stream_scorer.durable_files import replace_file, sync_folder, write_new
 from stream_scorer.edge.files.cipher import KEY_ID_BYTES, TAG_BYTES, Cipher
 from stream_scorer.edge.files.damage import judged_tail
-from stream_scorer.edge.files.disk import NEW, disk_errors, sync_folder, write_at, write_new
+from stream_scorer.edge.files.disk import NEW, disk_errors, write_at
 from stream_scorer.edge.files.frames import (
     FRAME_BYTES_LEAST,
     FRAME_BYTES_MOST,
@@ -177,11 +178,7 @@ class DeviceLog(Closing):
         # Its name follows from its content, so a start that is repeated writes no second one.
         name = f"{self.path.name}.cut-{hashlib.sha256(tail).hexdigest()[:8]}"
         kept = self.path.with_name(name)
-        new = kept.with_name(name + NEW)
-        new.unlink(missing_ok=True)
-        write_new(new, tail)
-        new.rename(kept)
-        sync_folder(kept.parent)
+        replace_file(kept, tail)
         os.ftruncate(self._file, self.size)
         os.fsync(self._file)
         self.damaged = 0

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from stream_scorer.durable_files import replace_file, sync_tree
 from stream_scorer.edge.device.release import load_release
 from stream_scorer.edge.device.state import LOG
 from stream_scorer.edge.files.export_folder import (
@@ -16,7 +17,6 @@ from stream_scorer.edge.files.export_folder import (
 )
 from stream_scorer.edge.files.seed import TerminalRows
 from stream_scorer.edge.run.keys import named_device
-from stream_scorer.edge.update.durable import replace_file, sync_tree
 from stream_scorer.edge.update.release import read_release
 from stream_scorer.edge.update.releases_folder import ReleasesFolder
 from stream_scorer.errors import EdgeError, SettingsError

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from stream_scorer.durable_files import replace_file, sync_folder, write_new
 from stream_scorer.edge.claims.device_request import DeviceRequest
 from stream_scorer.edge.files.cipher import KEY_BYTES, Cipher, read_state_key
-from stream_scorer.edge.files.disk import sync_folder
-from stream_scorer.edge.update.durable import replace_file
 from stream_scorer.errors import SettingsError
 from stream_scorer.security.keys import generate, read_private
 from stream_scorer.security.sealing import SealingKey, generate_sealing, read_sealing
@@ -113,11 +112,7 @@ def init_device(settings: Settings) -> InitReport:
         folder.chmod(0o700)
         signing = generate(files.signing)
         sealing = generate_sealing(files.sealing)
-        state = os.open(files.state, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(state, "wb") as file:
-            file.write(os.urandom(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
+        write_new(files.state, os.urandom(KEY_BYTES))
         public = read_private(signing.private).public_key().public_bytes_raw()
         # Last, and in one step: where it is, the keys are complete.
         replace_file(request, DeviceRequest(device, public, sealing.public).to_json(), 0o644)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Self
 
 import msgspec
@@ -27,7 +28,7 @@ from stream_scorer.edge.run.requests import encoded, parsed
 from stream_scorer.edge.run.status import status_of
 from stream_scorer.edge.run.updates import follow_updates
 from stream_scorer.errors import StreamScorerError
-from stream_scorer.processes.blocking_calls import BlockingCalls, CallsFullError
+from stream_scorer.processes.blocking_calls import BlockingCalls, CallsFullError, run_to_end
 from stream_scorer.serving.web.gate import RequestHead
 from stream_scorer.serving.web.messages import Caller, Request, Response, Route
 from stream_scorer.serving.web.problems import BUSY_TITLE, Problem
@@ -110,6 +111,8 @@ class DeviceService:
         for task in self._tasks:
             task.cancel()
         await asyncio.to_thread(self._calls.close)
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._users)
         await asyncio.to_thread(self._stack.close)
 
     async def reload(self) -> StreamScorerError | None:
@@ -121,9 +124,9 @@ class DeviceService:
         async with self._changed:
             self._device = None
             await self._changed.wait_for(lambda: not self._users)
-            await asyncio.to_thread(self._stack.close)
+            await run_to_end(self._stack.close)
             try:
-                self._device = await asyncio.to_thread(self._open)
+                self._device = await run_to_end(self._open)
             except StreamScorerError as error:
                 return error
             self._changed.notify_all()
@@ -199,7 +202,7 @@ class DeviceService:
         """
         self._refuse_foreign(request)
         async with self._using() as device:
-            status = await asyncio.to_thread(status_of, device)
+            status = await run_to_end(partial(status_of, device))
         return _json(_OK, status.document())
 
     def _refuse_foreign(self, request: Request) -> None:
@@ -227,7 +230,7 @@ class DeviceService:
     async def _observe(self) -> None:
         while True:
             async with self._using() as device:
-                status = await asyncio.to_thread(status_of, device)
+                status = await run_to_end(partial(status_of, device))
             self._listener(
                 DeviceObserved(
                     status.release, status.content_hash, status.outbox, status.outbox_bytes,

@@ -15,8 +15,8 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, TargetFile
 from tuf.ngclient import Updater, UpdaterConfig
 
+from stream_scorer.durable_files import rename, replace_file, sync_tree
 from stream_scorer.edge.settings.device import EdgeUpdates
-from stream_scorer.edge.update.durable import rename, replace_file, sync_tree
 from stream_scorer.edge.update.fetcher import START_SECONDS, LimitedFetcher
 from stream_scorer.edge.update.limits import DOCUMENT_BYTES_MOST, METADATA_BYTES_MOST
 from stream_scorer.edge.update.refusals import (

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from stream_scorer.edge.update.durable import rename, replace_file, replace_link, sync_tree
+from stream_scorer.durable_files import rename, replace_file, replace_link, sync_tree
 from stream_scorer.edge.update.release import read_release
 from stream_scorer.errors import EdgeError, SettingsError
 

@@ -21,7 +21,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tuf.api.metadata import TargetFile
 
-from stream_scorer.edge.update.durable import replace_file, sync_tree
+from stream_scorer.durable_files import replace_file, sync_tree
 from stream_scorer.edge.update.refusals import ROLES, ROOT, TARGETS, TIMESTAMP
 from stream_scorer.edge.update.release import (
     CHANNEL,

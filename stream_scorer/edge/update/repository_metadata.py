@@ -25,7 +25,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, Targets, Timestamp
 
-from stream_scorer.edge.update.durable import replace_file
+from stream_scorer.durable_files import replace_file
 from stream_scorer.edge.update.limits import METADATA_BYTES_MOST
 from stream_scorer.edge.update.refusals import ROLES, ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from stream_scorer.errors import EdgeError, SettingsError

@@ -16,7 +16,7 @@ from typing import Any, Final
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Timestamp
 
-from stream_scorer.edge.update.durable import replace_file
+from stream_scorer.durable_files import replace_file
 from stream_scorer.edge.update.refusals import (
     ROLES,
     ROOT,

@@ -6,7 +6,7 @@ from typing import Final
 
 from stream_scorer.codec.records.record import RecordCodec, RecordDecoder, RecordError
 from stream_scorer.edge.claims.contract import CHAIN_BYTES, EdgeProgress, is_device_name
-from stream_scorer.errors import SchemaError
+from stream_scorer.errors import SchemaError, UnavailableError
 from stream_scorer.kafka.reading.topic_follower import TopicFollower
 from stream_scorer.ports import BytesColumn, Outgoing, RawRecords
 from stream_scorer.registry.sources import SchemaSource, reader_schema
@@ -43,6 +43,7 @@ class ProgressTopic:
         self._listener = listener
         self._known: dict[str, EdgeProgress] = {}
         self._polled: RawRecords | None = None
+        self._closed = False
         self._lock = threading.Lock()
 
     def newest(self, device: str) -> EdgeProgress:
@@ -52,10 +53,13 @@ class ProgressTopic:
         missed. Reading up to it waits for the open transactions of other devices.
 
         Raises:
-            UnavailableError: The broker does not answer, or a transaction stays open for 30 s.
+            UnavailableError: The broker does not answer, a transaction stays open for 30 s, or the
+                connection is closed.
             RegistryUnavailableError: A writer schema cannot be fetched now.
         """
         with self._lock:
+            if self._closed:
+                raise UnavailableError(f"topic {self._topic}: its reader is closed", "try again")
             self._follower.mark_end(stable=False)
             while self._polled is not None or self._follower.left:
                 if self._polled is None:
@@ -100,5 +104,10 @@ class ProgressTopic:
         self._known[device] = EdgeProgress(record["sequence"], chain)
 
     def close(self) -> None:
-        """Close the connection."""
-        self._follower.close()
+        """Close the connection; wait for who reads.
+
+        It frees the client, and a thread that polls it then would end the process.
+        """
+        with self._lock:
+            self._closed = True
+            self._follower.close()

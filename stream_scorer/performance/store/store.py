@@ -49,7 +49,7 @@ class OutboxRecord:
 
 
 class PerformanceStore(Closing):
-    """The file.
+    """The file, used by the thread that opened it.
 
     Args:
         path: The file, which is created if it does not exist; None: only in memory.
@@ -63,9 +63,8 @@ class PerformanceStore(Closing):
         self._path = path
         with self._telling():
             self._base = sqlite3.connect(
-                ":memory:" if path is None else path, timeout=1.0, isolation_level=None,
-                check_same_thread=False,
-            )  # fmt: skip
+                ":memory:" if path is None else path, timeout=1.0, isolation_level=None
+            )
         try:
             self._open()
         except BaseException:

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from stream_scorer.durable_files import SHARED, replace_file
 from stream_scorer.errors import SettingsError, StateError
 from stream_scorer.retraining.run.contract import ENDED, STEPS, Run
 from stream_scorer.retraining.search.contract import SearchTrial
@@ -131,17 +132,7 @@ class RunStore:
         (self.directory / _ASKED).unlink(missing_ok=True)
 
     def _replace(self, name: str, text: str) -> None:
-        path = self.directory / f".{name}"
-        with path.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        path.replace(self.directory / name)
-        folder = os.open(self.directory, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(self.directory / name, text.encode(), SHARED)
 
 
 def document_of(run: Run) -> dict[str, Any]:

@@ -77,7 +77,8 @@ class Passed:
 class LabelJoin(Closing):
     """Decisions that wait for their labels, in one file, which one process at a time can open.
 
-    Changes are stored by :meth:`commit`; :meth:`rollback` undoes those since the last commit.
+    Changes are stored by :meth:`commit`; :meth:`rollback` undoes those since the last commit. Only
+    the thread that opened the file uses it.
 
     Args:
         path: The file, which is created if it does not exist; None: only in memory.
@@ -116,9 +117,8 @@ class LabelJoin(Closing):
         self._edge = _BEGINNING
         with self._telling():
             self._base = sqlite3.connect(
-                ":memory:" if path is None else path, timeout=1.0, isolation_level=None,
-                check_same_thread=False,
-            )  # fmt: skip
+                ":memory:" if path is None else path, timeout=1.0, isolation_level=None
+            )
         try:
             self._open(identity)
         except BaseException:

@@ -13,8 +13,9 @@ from typing import Any, BinaryIO
 import pytest
 
 from stream_scorer.batch.job import Order
-from stream_scorer.batch.ledger import WorkDirectory, put_in_place
+from stream_scorer.batch.ledger import WorkDirectory
 from stream_scorer.batch.run import run_batch
+from stream_scorer.durable_files import replacing
 from stream_scorer.errors import ModelError, SettingsError, StateError, UnavailableError
 from stream_scorer.models.stores.deployment import load_models
 from tests.support.batch.batch_cases import (
@@ -109,7 +110,7 @@ def test_kill_9_while_the_parts_are_merged(source: str, tmp_path: Path) -> None:
     run(source, whole, part_rows=600, features=True)
     _run_killed(source, out, 0, "", "merge")
     work = WorkDirectory(out)
-    assert (work.path / "decisions.unfinished").exists()
+    assert (work.path / ".decisions.new").exists()
     assert not work.decisions.exists()
     report = run(source, out, part_rows=600, features=True)
     assert report.resumed_at == report.rows
@@ -140,15 +141,15 @@ def test_an_end_at_every_step_of_the_ledger(
         stops = len(names) == last
         if stops and when == "before":
             raise _StoppedError
-        with put_in_place(path) as file:
+        with replacing(path) as file:
             yield file
             if stops and when == "while":
                 raise _StoppedError
         if stops:
             raise _StoppedError
 
-    monkeypatch.setattr("stream_scorer.batch.ledger.put_in_place", stopping)
-    monkeypatch.setattr("stream_scorer.batch.parquet.put_in_place", stopping)
+    monkeypatch.setattr("stream_scorer.batch.ledger.replacing", stopping)
+    monkeypatch.setattr("stream_scorer.batch.parquet.replacing", stopping)
     run(source, out, part_rows=700, sort=sort)
     delete(out)
     steps = len(names)

@@ -20,15 +20,15 @@ from cryptography.x509.oid import NameOID
 from prometheus_client import CollectorRegistry, Gauge
 from pydantic import ValidationError
 
-from stream_scorer import bounded_http
-from stream_scorer.bounded_http import (
+from stream_scorer.errors import SettingsError
+from stream_scorer.observability import bounded_http
+from stream_scorer.observability.bounded_http import (
     HEAD_BYTES,
     PER_ADDRESS,
     THREADS,
     BoundedHandler,
     BoundedServer,
 )
-from stream_scorer.errors import SettingsError
 from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.health import Health
 from stream_scorer.settings import Http

@@ -1,6 +1,8 @@
 """Each window equals scikit-learn's on the joined table, wherever batches and restarts are."""
 
 import dataclasses
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -212,6 +214,12 @@ def test_drawn_rows_are_judged_at_their_age() -> None:
     assert warned.onset // DAY_MS in {42, 43}
     closing = next(closed for closed in world.closed if closed.warned).closing
     assert closing <= 44 * DAY_MS + OPTIONS.review_ms
+
+
+def test_the_file_is_used_by_the_thread_that_opened_it() -> None:
+    with PerformanceStore(None) as store, ThreadPoolExecutor(1) as other:
+        refused = other.submit(store.note, "format").exception()
+    assert isinstance(refused, sqlite3.ProgrammingError)
 
 
 def test_the_file_is_bound_to_one_process(tmp_path: Path) -> None:

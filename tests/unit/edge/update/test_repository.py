@@ -7,7 +7,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tuf.api.metadata import Metadata, Root, Targets
 
-from stream_scorer.edge.update import durable, repository_metadata
+from stream_scorer import durable_files
+from stream_scorer.edge.update import repository_metadata
 from stream_scorer.edge.update.refusals import ROLES
 from stream_scorer.edge.update.repository import ReleaseStore
 from stream_scorer.errors import EdgeError, SettingsError
@@ -151,7 +152,7 @@ def test_a_root_is_signed_by_the_one_before(operator: Operator) -> None:
 
 def _cut(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Let the write of a file fail, as on a full disk."""
-    write = durable.replace_file
+    write = durable_files.replace_file
 
     def failing(path: Path, data: bytes, mode: int = 0o600) -> None:
         if path.name.endswith(name):

@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -499,3 +500,9 @@ def test_many_labels_of_one_id_do_not_slow_its_decisions() -> None:
         assert len(ripe) == count
         assert not (ripe.state == FRAUD).any()
         assert time.thread_time() - begun < 5.0
+
+
+def test_the_file_is_used_by_the_thread_that_opened_it() -> None:
+    with join() as joining, ThreadPoolExecutor(1) as other:
+        refused = other.submit(joining.note, "edge").exception()
+    assert isinstance(refused, sqlite3.ProgrammingError)
