@@ -1,4 +1,4 @@
-"""What records state about transactions: labels, and the published rows of terminals."""
+"""The states that labels and terminals' rows give to transactions."""
 
 import numpy as np
 import pyarrow as pa
@@ -8,10 +8,10 @@ from stream_scorer.core.labelling.contract import FRAUD, GENUINE, STATE_NAMES, U
 
 
 def states_of(records: pa.RecordBatch, flag: str = "is_fraud") -> UInt8:
-    """Return uint8[n]: what records state; see ``labelling.contract``.
+    """Return uint8[n]: the state that each record gives; see ``labelling.contract``.
 
-    A null is by the flag. A state that this release does not know, because a newer one wrote it,
-    is unknown, whatever the flag.
+    If ``state`` is null, the flag decides. A state that this release does not know, because a newer
+    one wrote it, is unknown, whatever the flag.
 
     Args:
         records: n records with the flag and, if they may state more, ``state``.

@@ -43,8 +43,8 @@ Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 _NEVER = int(NEVER)
-_INCREMENTS = np.array([0, A_FRAUD, AN_UNKNOWN], np.int64)
-"""What a row adds to its terminal's packed number, by its state."""
+_INCREMENTS = np.array([0, A_FRAUD, AN_UNKNOWN, AN_UNKNOWN], np.int64)
+"""What a row adds to its terminal's packed number, by its state; one in dispute is unknown."""
 _SWEEP_SHARE = 8
 
 

@@ -104,9 +104,9 @@ class ProgressTopic:
         self._known[device] = EdgeProgress(record["sequence"], chain)
 
     def close(self) -> None:
-        """Close the connection; wait for who reads.
+        """Wait for a running read, then close the connection.
 
-        It frees the client, and a thread that polls it then would end the process.
+        A thread that polls a freed client would end the process.
         """
         with self._lock:
             self._closed = True

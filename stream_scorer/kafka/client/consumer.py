@@ -134,10 +134,13 @@ class ColumnConsumer:
             self._raised = error
 
     def assign(self, offsets: Mapping[int, int]) -> None:
-        """Read these partitions from these offsets, without a group."""
+        """Read these partitions from these offsets, without a group, paused before or not."""
         with places(self.topic, offsets) as listed:
             check(self._api.assign(self._client.handle, listed))
         self._from = dict(offsets)
+        if self._paused:
+            # In librdkafka a pause outlives an assignment.
+            self.resume(tuple(self._paused))
 
     def add(self, offsets: Mapping[int, int]) -> None:
         """Add partitions that were assigned."""
@@ -151,7 +154,6 @@ class ColumnConsumer:
             check_error(self._api.incremental_unassign(self._client.handle, listed))
         for partition in partitions:
             self._from.pop(partition, None)
-        self._paused.difference_update(partitions)
 
     def pause(self, partitions: Sequence[int]) -> None:
         """Fetch nothing of these partitions until ``resume``; positions stay."""
@@ -162,8 +164,8 @@ class ColumnConsumer:
     def resume(self, partitions: Sequence[int]) -> None:
         """Fetch these partitions again, immediately.
 
-        After a resume alone, librdkafka's thread for the broker goes on sleeping for up to a
-        second. A seek, even to where the partition already is, wakes it up.
+        After a resume alone, librdkafka's thread for the broker continues to sleep for up to a
+        second. A seek wakes it up, even one to where the partition already is.
         """
         with places(self.topic, dict.fromkeys(partitions, NO_OFFSET)) as listed:
             check(self._api.resume_partitions(self._client.handle, listed))
@@ -176,10 +178,12 @@ class ColumnConsumer:
         """Seek to where partitions are."""
         with places(self.topic, dict.fromkeys(partitions, NO_OFFSET)) as listed:
             check(self._api.position(self._client.handle, listed))
-            reached = read_places(listed)
-        # A partition has no position while nothing of it was consumed from where it began.
-        offsets = {p: at if at >= 0 else self._from[p] for p, at in reached.items()}
-        with places(self.topic, offsets) as listed:
+            for number in range(listed.contents.count):
+                place = listed.contents.elements[number]
+                if place.offset < 0:
+                    # Nothing was consumed since it was assigned or sought.
+                    place.offset = self._from[place.partition]
+            self._from |= read_places(listed)
             # Not waited for: a partition that is not fetched yet needs no wake-up.
             check_error(self._api.seek_partitions(self._client.handle, listed, 0))
 

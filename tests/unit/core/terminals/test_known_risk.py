@@ -12,7 +12,7 @@ from stream_scorer.core.events.plan import Plan, plan_from
 from stream_scorer.core.features.compile import compile_features, compile_together
 from stream_scorer.core.features.engines import ENGINES, engine_of
 from stream_scorer.core.kernels.terminals import ROWS_MOST
-from stream_scorer.core.labelling.contract import FRAUD, GENUINE, UNKNOWN
+from stream_scorer.core.labelling.contract import DISPUTED, FRAUD, GENUINE, UNKNOWN
 from stream_scorer.core.terminals import history
 from stream_scorer.core.terminals.history import TerminalTable
 from tests.support.effort import examples
@@ -26,7 +26,7 @@ SPECS = (
     {"name": "RATIO", "kind": "ratio", "field": "amount", "to": "RISK"},
 )  # fmt: skip
 Row = tuple[int, int]
-rows = st.lists(st.tuples(st.integers(0, 60 * SECOND), st.integers(0, 2)), max_size=60)
+rows = st.lists(st.tuples(st.integers(0, 60 * SECOND), st.integers(GENUINE, DISPUTED)), max_size=60)
 
 
 def seen(known: list[Row], cuts: list[int], at: int, engine: int, edge: int) -> list[float]:
@@ -57,7 +57,7 @@ def test_the_packed_counts_equal_three_arrays(
 ) -> None:
     first = at - 30 * SECOND
     mine = [state for time, state in known if first < time <= at - 10 * SECOND]
-    frauds, unknown = mine.count(FRAUD), mine.count(UNKNOWN)
+    frauds, unknown = mine.count(FRAUD), mine.count(UNKNOWN) + mine.count(DISPUTED)
     for engine, of in ((1, len(mine)), (2, len(mine) - unknown)):
         told = seen(known, cuts, at, engine, first if evicts else -1)
         assert told == [len(mine), frauds / of if of else 0.0]

@@ -1,4 +1,4 @@
-"""A resumed partition is fetched at once, from where it was: no record is lost or repeated."""
+"""A resumed partition is fetched immediately, from where it was: no record is lost or repeated."""
 
 import statistics
 import time
@@ -48,7 +48,7 @@ def rest(consumer: ColumnConsumer) -> None:
     assert consumer.poll(20, NAP_SECONDS, 0.0).records is None
 
 
-def test_a_resumed_partition_is_fetched_at_once(consumer: ColumnConsumer) -> None:
+def test_a_resumed_partition_is_fetched_immediately(consumer: ColumnConsumer) -> None:
     consumer.assign({0: 0})
     read, took = offsets(consumer), []
     for _ in range(TURNS):
@@ -59,6 +59,30 @@ def test_a_resumed_partition_is_fetched_at_once(consumer: ColumnConsumer) -> Non
         took.append(time.monotonic() - began)
     assert read == list(range(len(read)))
     assert statistics.median(took) < SOON_SECONDS
+
+
+def test_pauses_without_a_record_between_them_repeat_nothing(consumer: ColumnConsumer) -> None:
+    consumer.add({0: 100})
+    for _ in range(2):
+        rest(consumer)
+        consumer.resume((0,))
+        rest(consumer)
+        consumer.resume((0,))
+        read = offsets(consumer)
+    rest(consumer)
+    for _ in range(3):
+        consumer.pause((0,))
+        consumer.resume((0,))
+    read += offsets(consumer)
+    assert read == list(range(120, 160))
+
+
+def test_an_assignment_ends_a_pause(consumer: ColumnConsumer) -> None:
+    consumer.assign({0: 0})
+    offsets(consumer)
+    rest(consumer)
+    consumer.assign({0: 300})
+    assert offsets(consumer)[0] == 300
 
 
 @pytest.mark.parametrize(

@@ -147,10 +147,11 @@ class Scripted:
         self.polls: list[Polled] = []
         self.sought: list[dict[int, int]] = []
         self.during: Any = None
-        patch.setattr(ColumnConsumer, "__init__", lambda *_: None)
-        patch.setattr(ColumnConsumer, "assign", lambda *_: None)
-        patch.setattr(ColumnConsumer, "add", lambda *_: None)
-        patch.setattr(ColumnConsumer, "remove", lambda *_: None)
+        self.begun: dict[int, int] = {}
+        patch.setattr(ColumnConsumer, "__init__", lambda it, *_: setattr(it, "_from", self.begun))
+        patch.setattr(ColumnConsumer, "assign", lambda _, offsets: self.begun.update(offsets))
+        patch.setattr(ColumnConsumer, "add", lambda _, offsets: self.begun.update(offsets))
+        patch.setattr(ColumnConsumer, "remove", lambda _, gone: [self.begun.pop(p) for p in gone])
         patch.setattr(ColumnConsumer, "poll", lambda *_: self._poll())
         patch.setattr(ColumnConsumer, "seek", lambda _, offsets, __: self._seek(offsets))
         self.refuses = False
@@ -164,6 +165,7 @@ class Scripted:
         if self.refuses:
             raise KafkaException(KafkaError(KafkaError._STATE, "not fetching"))
         self.sought.append(dict(offsets))
+        self.begun.update(offsets)
 
 
 @pytest.fixture
