@@ -34,7 +34,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
     found = {}
     for name in NAMES:
         python = made(name, (_HERE / f"{name}.lock").read_text(), "--require-hashes",
-                      below=ENVIRONMENTS)  # fmt: skip
+                      "--no-deps", below=ENVIRONMENTS)  # fmt: skip
         say(f"peers: {name} at its defaults")
         verdict = _verdict(name, python, last_only=quick)
         note = "at its defaults, on one seed; it has no budget over all streams"
