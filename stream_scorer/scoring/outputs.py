@@ -62,14 +62,14 @@ class PieceDecisions:
     def marked(self, decided_at_ms: int) -> "PieceDecisions":
         """Return it with the flag ``LATE_DECISION`` on decisions that were made too late."""
         limit = self.piece.routing.shared.late_decision_ms
+        if not (decided_at_ms - self.piece.events.timestamp > limit).any():
+            return self
         decided = []
         for part in self.made.decided:
             decisions = part.decisions
             late = decided_at_ms - decisions.events.timestamp > limit
-            if late.any():
-                flags = decisions.flags | np.where(late, np.uint8(Flag.LATE_DECISION), np.uint8(0))
-                decisions = replace(decisions, flags=flags)
-            decided.append(replace(part, decisions=decisions))
+            flags = decisions.flags | np.where(late, np.uint8(Flag.LATE_DECISION), np.uint8(0))
+            decided.append(replace(part, decisions=replace(decisions, flags=flags)))
         return replace(self, made=replace(self.made, decided=tuple(decided)))
 
 

@@ -282,8 +282,11 @@ class TerminalFollower:
         found: dict[int, tuple[int, int]] = {}
         present: set[int] = set()
         for events in batches:
-            present.update(np.unique(events.partition).tolist())
+            if self._since:
+                present.update(np.unique(events.partition).tolist())
             short = np.flatnonzero(self._lacks_rows(events))
+            if not len(short):
+                continue
             partitions, first = np.unique(events.partition[short], return_index=True)
             for partition, row in zip(partitions.tolist(), short[first].tolist(), strict=True):
                 at = int(events.offset[row]), int(events.timestamp[row])

@@ -218,14 +218,16 @@ class ColumnEncoder:
             self._fill(batch, entry.items, column.columns)
 
     def _value(self, entry: _Field, value: Any) -> bytes:
-        """Encode one value with fastavro; texts, integers and lists of texts are cached."""
+        """Encode one value with fastavro; texts, numbers and lists of texts are cached."""
         kind = type(value)
         if value is None or kind is str or kind is int:
             key = (entry.path, kind, value)
+        elif kind is float:
+            # Equal values may have different bytes: 0.0 and -0.0.
+            key = (entry.path, kind, value.hex())
         elif kind in {list, tuple} and all(type(part) is str for part in value):
             key = (entry.path, list, tuple(value))
         else:
-            # Equal values may have different bytes: 1.0 and 1, or 0.0 and -0.0.
             return self._fresh(entry.schema, value)
         known = self._encoded.get(key)
         if known is None:
@@ -418,6 +420,6 @@ class DecisionEncoder:
         reason[list(decisions.reasons)] = [
             known.setdefault(codes, len(known)) for codes in decisions.reasons.values()
         ]
-        if len(known) != len(self._reason_pieces.spans):
+        if len(known) != len(self._reason_pieces):
             self._reason_pieces = self._encoder.pieces("reasons", list(known))
         return Choice(reason, self._reason_pieces)

@@ -17,24 +17,30 @@ _LENGTH_BYTES: Final = 5  # maximum for the length of an Arrow text
 _LITTLE: Final = "<f8"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pieces:
-    """Encoded byte strings, one after the other.
+    """p encoded byte strings, one after the other.
 
     Attributes:
-        data: All of them.
-        spans: int64[p, 2], start and size of each.
+        data: uint8, all of them, then the bytes that a copied word may extend into.
+        ends: int64[p + 1]; piece i has the bytes ``ends[i]`` to ``ends[i + 1]`` - 1.
+        longest: Bytes of the longest.
     """
 
-    data: bytes
-    spans: Int64
+    data: NDArray[np.uint8]
+    ends: Int64
+    longest: int
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
 
     @classmethod
     def of(cls, encoded: Iterable[bytes]) -> Self:
         """Join byte strings."""
         pieces = list(encoded)
-        sizes = np.fromiter(map(len, pieces), np.int64, len(pieces))
-        return cls(b"".join(pieces), np.stack((np.cumsum(sizes) - sizes, sizes), axis=1))
+        sizes = [len(piece) for piece in pieces]
+        data = np.frombuffer(b"".join([*pieces, bytes(SLACK)]), np.uint8)
+        return cls(data, np.cumsum([0, *sizes], dtype=np.int64), max(sizes, default=0))
 
 
 @dataclass(slots=True)
@@ -49,8 +55,6 @@ class PackedBatch:
     room: int = SLACK
     _code: list[tuple[int, int, int, int]] = field(default_factory=list)
     _pieces: bytearray = field(default_factory=bytearray)
-    _spans: list[Int64] = field(default_factory=list)
-    _span_count: int = 0
     _held: list[Any] = field(default_factory=list)  # what the addresses point into
 
     def constant(self, encoded: bytes) -> None:
@@ -72,13 +76,12 @@ class PackedBatch:
         index = np.ascontiguousarray(index, np.int64)
         if index.shape != (self.count,):
             raise ValueError(f"{len(index)} choices for {self.count} rows")
-        if index.min() < 0 or index.max() >= len(pieces.spans):
+        # As unsigned, a negative number is larger than any other.
+        if index.view(np.uint64).max() >= len(pieces):
             raise ValueError("a choice names no value")
-        self.room += int(pieces.spans[:, 1].take(index).sum())
-        self._code.append((write_kernel.CHOICE, self._address(index), self._span_count, 0))
-        self._spans.append(pieces.spans + np.array((len(self._pieces), 0)))
-        self._span_count += len(pieces.spans)
-        self._pieces += pieces.data
+        self.room += self.count * pieces.longest
+        ends, data = self._address(pieces.ends), self._address(pieces.data)
+        self._code.append((write_kernel.CHOICE, self._address(index), ends, data))
 
     def longs(self, column: NDArray[Any]) -> None:
         """Add integers."""
@@ -145,7 +148,6 @@ class PackedBatch:
             self.count,
             np.array(self._code, np.int64),
             np.frombuffer(self._pieces, np.uint8),
-            np.concatenate(self._spans) if self._spans else np.empty((0, 2), np.int64),
             out,
             offsets,
         )

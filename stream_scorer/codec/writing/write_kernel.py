@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from stream_scorer.core.kernels.compiled import numeric
 from stream_scorer.core.kernels.memory import (
     HIGH_BITS,
+    SLACK,
     Number,
     address,
     copy,
@@ -25,7 +26,7 @@ Bytes = NDArray[np.uint8]
 
 # Operations: what is written next, and its operands. A column is given by its address.
 PIECE: Final = 0  # encoded bytes, the same in every row: start in the pieces, size
-CHOICE: Final = 1  # the row's choice of the encoded spans: int64[n], number of the first span
+CHOICE: Final = 1  # the row's choice of p pieces: int64[n], int64[p + 1] ends of pieces, data
 LONG: Final = 2  # int64[n]
 BOOLEAN: Final = 3  # uint8[n], 0 or 1
 DOUBLE: Final = 4  # float64[n]
@@ -69,15 +70,14 @@ def _put_long(at: Number, value: Number) -> Number:
 
 @numeric
 def write(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
-    count: int, code: Int64, pieces: Bytes, spans: Int64, out: Bytes, out_offsets: Int64
+    count: int, code: Int64, pieces: Bytes, out: Bytes, out_offsets: Int64
 ) -> None:
     """Write ``count`` rows into ``out``; row i is ``out[out_offsets[i]:out_offsets[i + 1]]``.
 
     Args:
         count: Number of rows.
         code: int64[k, 4]: operation, operands.
-        pieces: The encoded bytes.
-        spans: int64[s, 2], start and size in ``pieces`` of each possible choice.
+        pieces: The encoded bytes of the operations PIECE.
         out: Written; has room for the largest possible rows and the slack that copies need.
         out_offsets: int64[count + 1], written.
     """
@@ -91,12 +91,16 @@ def write(  # noqa: C901, PLR0912, PLR0915 one loop with a branch per operation
         while step < len(code):
             operation = code[step, 0]
             column = code[step, 1]
-            if operation in (PIECE, CHOICE):
-                start, size = column, code[step, 2]
-                if operation == CHOICE:
-                    span = size + load_int64(column + 8 * line)
-                    start, size = spans[span, 0], spans[span, 1]
-                copy(at, ready + start, size, ready_limit)
+            if operation == PIECE:
+                size = code[step, 2]
+                copy(at, ready + column, size, ready_limit)
+                at += size
+            elif operation == CHOICE:
+                end = code[step, 2] + 8 * load_int64(column + 8 * line)
+                start = load_int64(end)
+                size = load_int64(end + 8) - start
+                start += code[step, 3]
+                copy(at, start, size, start + size + SLACK)
                 at += size
             elif operation == TEXT:
                 start = np.int64(load_int32(column + 4 * line))

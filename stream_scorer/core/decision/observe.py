@@ -7,17 +7,16 @@ called with the name of each finished stage, so that a caller can time the stage
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.decision.decide import ObservedRows
 from stream_scorer.core.events.batch import EventBatch, Flag, Rejections
+from stream_scorer.core.events.partitions import rows_by
 from stream_scorer.core.events.plan import Plan
 from stream_scorer.core.events.validation import DUPLICATE_CODE, reason_of, validate
 from stream_scorer.core.features.compile import FeatureSet
-from stream_scorer.core.kernels.columns import by_partition
 from stream_scorer.core.kernels.folding import CAPPED, DUPLICATE, LATE
 from stream_scorer.core.rings.rings import CustomerRings, Journal, RingColumns
 from stream_scorer.core.terminals.history import TerminalTable
@@ -249,15 +248,3 @@ def _see_terminals(
         np.arange(len(events)), observed,
     )  # fmt: skip
     return incomplete if features.by_terminal else None
-
-
-def rows_by(partition: NDArray[np.int32]) -> list[tuple[int, Int64]]:
-    """Return the rows of each partition that has any, in arrival order, partitions ascending."""
-    if not len(partition):
-        return []
-    rows, begins = by_partition(partition)
-    return [
-        (number, rows[begin:end])
-        for number, (begin, end) in enumerate(pairwise(begins.tolist()))
-        if end > begin
-    ]

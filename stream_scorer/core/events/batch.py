@@ -86,6 +86,7 @@ class EventBatch:
     _hashes: dict[str, NDArray[np.uint64]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
+    _numbers: dict[str, Int64] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.records.num_rows)
@@ -119,9 +120,13 @@ class EventBatch:
 
     def int64(self, name: str) -> Int64:
         """Return a long or timestamp column without nulls as read-only int64[n], without a copy."""
-        column = self.records.column(name)
-        values = np.frombuffer(column.buffers()[1], np.int64)
-        return read_only(values[column.offset : column.offset + len(column)])
+        found = self._numbers.get(name)
+        if found is None:
+            column = self.records.column(name)
+            values = np.frombuffer(column.buffers()[1], np.int64)
+            found = read_only(values[column.offset : column.offset + len(column)])
+            self._numbers[name] = found
+        return found
 
     @property
     def amounts(self) -> Int64:

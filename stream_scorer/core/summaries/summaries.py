@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.core.events.batch import DecisionBatch, Flag, Outcome, RejectReason
+from stream_scorer.core.events.partitions import rows_by
 from stream_scorer.core.summaries.segments import NO_SEGMENTS
 from stream_scorer.core.summaries.summary_kernels import (
     AMOUNT_AT,
@@ -285,12 +286,12 @@ def _sources(
     """Return, for each partition, the offsets that were read and the newest accepted event time."""
     newest: dict[int, int] = {}
     for decisions in decided:
-        time, of = decisions.events.int64("event_time"), decisions.events.partition
-        for source in np.unique(of).tolist():
-            newest[source] = max(newest.get(source, 0), int(time[of == source].max()))
+        time = decisions.events.int64("event_time")
+        for source, rows in rows_by(decisions.events.partition):
+            newest[source] = max(newest.get(source, 0), int(time[rows].max()))
     sources = []
-    for source in np.unique(partition).tolist():
-        mine = offset[partition == source]
+    for source, rows in rows_by(partition):
+        mine = offset[rows]
         sources.append(
             {
                 "partition": source,
