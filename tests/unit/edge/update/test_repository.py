@@ -154,7 +154,7 @@ def _cut(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Let the write of a file fail, as on a full disk."""
     write = durable_files.replace_file
 
-    def failing(path: Path, data: bytes, mode: int = 0o600) -> None:
+    def failing(path: Path, data: bytes, mode: int) -> None:
         if path.name.endswith(name):
             raise OSError(28, "No space left on device")
         write(path, data, mode)
