@@ -15,7 +15,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-def write_new(path: Path, data: bytes, mode: int = PRIVATE) -> None:
+def write_new(path: Path, data: bytes, mode: int) -> None:
     """Write a file that does not exist yet, and sync it; its name is not synced.
 
     Args:
@@ -39,7 +39,7 @@ def _written(path: Path, mode: int) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def replacing(path: Path, mode: int = SHARED) -> Iterator[BinaryIO]:
+def replacing(path: Path, mode: int) -> Iterator[BinaryIO]:
     """Open a new file that takes the place of another one when the block succeeds.
 
     At any time there is the old file or the new one, complete. Only one process at a time may do it
@@ -61,7 +61,7 @@ def replacing(path: Path, mode: int = SHARED) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
-def replace_file(path: Path, data: bytes, mode: int = PRIVATE) -> None:
+def replace_file(path: Path, data: bytes, mode: int) -> None:
     """Write a file so that there is the old one or the new one, complete, at any time.
 
     Args:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stream_scorer.core.rings.rings import NEVER
-from stream_scorer.durable_files import replacing
+from stream_scorer.durable_files import SHARED, replace_file
 from stream_scorer.errors import SettingsError, StateError
 
 FORMAT = 6
@@ -204,8 +204,7 @@ class WorkDirectory:
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file atomically and sync it to disk."""
-        with replacing(self.path / name) as file:
-            file.write(data)
+        replace_file(self.path / name, data, SHARED)
 
     def _refusal(self, what: str) -> StateError:
         return StateError(f"{self.path}: {what}", "delete the directory to start again")

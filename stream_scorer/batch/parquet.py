@@ -17,7 +17,7 @@ from stream_scorer.codec.writing.encode import without_nulls
 from stream_scorer.core.decision.reasons import explanation_items
 from stream_scorer.core.events.batch import NO_OUTCOME, DecisionBatch, Flag, Outcome
 from stream_scorer.core.rings.rings import NEVER
-from stream_scorer.durable_files import replacing, sync_file, sync_folder
+from stream_scorer.durable_files import SHARED, replacing, sync_file, sync_folder
 
 _TIME = pa.timestamp("ms", "UTC")
 _WORD = pa.dictionary(pa.int32(), pa.string())
@@ -121,7 +121,7 @@ class ParquetFolder:
 
     def finish(self, told: Callable[[int, int], None]) -> None:  # noqa: ARG002 nothing to merge
         """Mark the folder as complete."""
-        with replacing(self._folder / _SUCCESS):
+        with replacing(self._folder / _SUCCESS, SHARED):
             pass
 
     def close(self) -> None:
@@ -200,13 +200,13 @@ class MergedParquet(ParquetFolder):
         paths = [self._path(number) for number in range(self._parts)]
         if len(paths) == 1:
             # Copying bytes takes a few hundredths of the time of decoding rows.
-            with paths[0].open("rb") as part, replacing(self._merged) as file:
+            with paths[0].open("rb") as part, replacing(self._merged, SHARED) as file:
                 shutil.copyfileobj(part, file)
             return
         total = sum(pq.read_metadata(path).num_rows for path in paths)
         merged = 0
         with (
-            replacing(self._merged) as file,
+            replacing(self._merged, SHARED) as file,
             closing(ahead(self._row_groups(paths))) as groups,
             self._opened(file) as writer,
         ):

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from stream_scorer.core.labelling.contract import DISPUTED, FRAUD, GENUINE, UNKNOWN
+from stream_scorer.core.labelling.contract import STATE_NAMES
 from stream_scorer.errors import SettingsError
 from stream_scorer.models.stores.store import small_text
 from stream_scorer.nesting import parse_toml
@@ -37,9 +37,7 @@ COLUMNS: Final[Mapping[str, pa.DataType]] = {
     "drawn": pa.string(),
 }
 """Columns of a file of labels, by our names, with their types. ``drawn`` is read as a text."""
-STATES: Final[Mapping[str, int]] = {
-    "FRAUD": FRAUD, "GENUINE": GENUINE, "UNKNOWN": UNKNOWN, "DISPUTED": DISPUTED,
-}  # fmt: skip
+STATES: Final[Mapping[str, int]] = {name: state for state, name in enumerate(STATE_NAMES)}
 """States by their names in the schema of labels."""
 
 

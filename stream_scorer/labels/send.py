@@ -15,11 +15,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_scorer.codec.writing.encode import Choice, ColumnEncoder
-from stream_scorer.core.labelling.contract import FRAUD
+from stream_scorer.core.labelling.contract import FRAUD, STATE_NAMES
 from stream_scorer.errors import FencedError, TransactionError, UnavailableError
 from stream_scorer.kafka.loop.producer import CommitUncertain, ProducerClient, TransactionalProducer
 from stream_scorer.kafka.membership.transactional_id import command
-from stream_scorer.labels.columns import STATES
 from stream_scorer.ports import BytesColumn, Outgoing, TransactionAborted
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import Event
@@ -45,12 +44,9 @@ def encoded(encoder: ColumnEncoder, labels: pa.RecordBatch) -> tuple[BytesColumn
             (ms).
     """
     state = np.asarray(labels.column("state"))
-    numbers = list(STATES.values())
-    place = np.zeros(max(numbers) + 1, np.int64)
-    place[numbers] = np.arange(len(numbers))
     columns: dict[str, Any] = {name: labels.column(name) for name in _COPIED}
     columns["is_fraud"] = state == FRAUD
-    columns["state"] = Choice(place[state], list(STATES))
+    columns["state"] = Choice(state, STATE_NAMES)
     keys = labels.column("customer_id").cast(pa.binary()).to_pylist()
     return BytesColumn.of(keys), encoder.encode(columns, len(labels))
 

@@ -64,4 +64,6 @@ async def run_to_end(call: Callable[[], _Answer]) -> _Answer:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         await asyncio.wait([running])
+        # asyncio reports an exception that no code has looked at.
+        running.exception()
         raise

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import SecretStr
 
-from stream_scorer import durable_files
+from stream_scorer.durable_files import PRIVATE, write_new
 from stream_scorer.errors import SettingsError
 from stream_scorer.settings import PASSPHRASE_VARIABLE
 
@@ -75,14 +75,14 @@ def generate(out: Path, passphrase: bytes | None = None) -> KeyPair:
     public = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    write_new(out, private, 0o600)
-    write_new(public_file, public, 0o644)
+    write_key_file(out, private, PRIVATE)
+    write_key_file(public_file, public, 0o644)
     told = base64.b64encode(key.public_key().public_bytes_raw()).decode()
     return KeyPair(out, public_file, key_id(key.public_key()), told)
 
 
-def write_new(path: Path, data: bytes, mode: int) -> None:
-    """Write the file of a key; never over another.
+def write_key_file(path: Path, data: bytes, mode: int) -> None:
+    """Write the file of a key; never over another file.
 
     Args:
         path: The file.
@@ -93,7 +93,7 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
         SettingsError: It exists already, or cannot be written.
     """
     try:
-        durable_files.write_new(path, data, mode)
+        write_new(path, data, mode)
     except OSError as error:
         raise SettingsError(f"key {path}: {error.strerror}", "name another --out") from error
 

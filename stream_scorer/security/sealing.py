@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
+from stream_scorer.durable_files import PRIVATE
 from stream_scorer.errors import EdgeError, SettingsError
-from stream_scorer.security.keys import read_secret, write_new
+from stream_scorer.security.keys import read_secret, write_key_file
 
 PUBLIC_BYTES: Final = 32
 _MAGIC: Final = b"SSSEAL1\0"
@@ -77,7 +78,7 @@ def generate_sealing(out: Path) -> SealingKey:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    write_new(out, private, 0o600)
+    write_key_file(out, private, PRIVATE)
     return _with_public(key)
 
 

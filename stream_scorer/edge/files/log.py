@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from stream_scorer.closing import Closing
-from stream_scorer.durable_files import replace_file, sync_folder, write_new
+from stream_scorer.durable_files import PRIVATE, replace_file, sync_folder, write_new
 from stream_scorer.edge.files.cipher import KEY_ID_BYTES, TAG_BYTES, Cipher
 from stream_scorer.edge.files.damage import judged_tail
 from stream_scorer.edge.files.disk import NEW, disk_errors, write_at
@@ -178,7 +178,7 @@ class DeviceLog(Closing):
         # Its name follows from its content, so a start that is repeated writes no second one.
         name = f"{self.path.name}.cut-{hashlib.sha256(tail).hexdigest()[:8]}"
         kept = self.path.with_name(name)
-        replace_file(kept, tail)
+        replace_file(kept, tail, PRIVATE)
         os.ftruncate(self._file, self.size)
         os.fsync(self._file)
         self.damaged = 0
@@ -285,7 +285,7 @@ def create_log(
     log: DeviceLog | None = None
     try:
         new.unlink(missing_ok=True)
-        write_new(new, identity.header(cipher.key_id))
+        write_new(new, identity.header(cipher.key_id), PRIVATE)
         log = DeviceLog(new, cipher, identity.device, hook)
         log.extend(frames)
         hook("new written")

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from stream_scorer.durable_files import replace_file, sync_tree
+from stream_scorer.durable_files import PRIVATE, replace_file, sync_tree
 from stream_scorer.edge.device.release import load_release
 from stream_scorer.edge.device.state import LOG
 from stream_scorer.edge.files.export_folder import (
@@ -84,9 +84,9 @@ def install(settings: Settings, folder: Path) -> InstalledExport:
             _copy(folder / SCHEMAS, directory / SCHEMAS)
             for name, wanted in ((TERMINALS, rows is not None), (STATE, begins)):
                 if wanted:
-                    replace_file(directory / name, (folder / name).read_bytes())
+                    replace_file(directory / name, (folder / name).read_bytes(), PRIVATE)
             shutil.copytree(folder / RELEASE, incoming, dirs_exist_ok=True)
-            replace_file(directory / EXPORT, (folder / EXPORT).read_bytes())
+            replace_file(directory / EXPORT, (folder / EXPORT).read_bytes(), PRIVATE)
             releases.keep(named.digest)
             releases.switch(named.digest)
     except OSError as error:
@@ -107,5 +107,5 @@ def _copy(source: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
     # Their list last: it names only files that are there.
     for path in sorted(source.iterdir(), key=lambda each: (each.name == INDEX, each.name)):
-        replace_file(target / path.name, path.read_bytes())
+        replace_file(target / path.name, path.read_bytes(), PRIVATE)
     sync_tree(target)

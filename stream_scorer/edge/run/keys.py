@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stream_scorer.durable_files import replace_file, sync_folder, write_new
+from stream_scorer.durable_files import PRIVATE, replace_file, sync_folder, write_new
 from stream_scorer.edge.claims.device_request import DeviceRequest
 from stream_scorer.edge.files.cipher import KEY_BYTES, Cipher, read_state_key
 from stream_scorer.errors import SettingsError
@@ -112,7 +112,7 @@ def init_device(settings: Settings) -> InitReport:
         folder.chmod(0o700)
         signing = generate(files.signing)
         sealing = generate_sealing(files.sealing)
-        write_new(files.state, os.urandom(KEY_BYTES))
+        write_new(files.state, os.urandom(KEY_BYTES), PRIVATE)
         public = read_private(signing.private).public_key().public_bytes_raw()
         # Last, and in one step: where it is, the keys are complete.
         replace_file(request, DeviceRequest(device, public, sealing.public).to_json(), 0o644)

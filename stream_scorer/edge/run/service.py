@@ -87,7 +87,12 @@ class DeviceService:
         self._changed = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
-        self._device = await asyncio.to_thread(self._open)
+        try:
+            self._device = await run_to_end(self._open)
+        except asyncio.CancelledError:
+            # The thread may have opened the device before it ended.
+            await run_to_end(self._stack.close)
+            raise
         loop = asyncio.get_running_loop()
         self._tasks.append(loop.create_task(self._observe()))
         if self._settings.edge.update.url:

@@ -15,7 +15,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, TargetFile
 from tuf.ngclient import Updater, UpdaterConfig
 
-from stream_scorer.durable_files import rename, replace_file, sync_tree
+from stream_scorer.durable_files import PRIVATE, rename, replace_file, sync_tree
 from stream_scorer.edge.settings.device import EdgeUpdates
 from stream_scorer.edge.update.fetcher import START_SECONDS, LimitedFetcher
 from stream_scorer.edge.update.limits import DOCUMENT_BYTES_MOST, METADATA_BYTES_MOST
@@ -129,7 +129,7 @@ class ReleaseClient:
                     "follow rotations by updating; for another repository, provision again",
                 )
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            replace_file(path, data)
+            replace_file(path, data, PRIVATE)
 
     def check(self) -> Release | None:
         """Return the release of the channel; None if the device has it, or went back from it.

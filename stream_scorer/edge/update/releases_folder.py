@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from stream_scorer.durable_files import rename, replace_file, replace_link, sync_tree
+from stream_scorer.durable_files import PRIVATE, rename, replace_file, replace_link, sync_tree
 from stream_scorer.edge.update.release import read_release
 from stream_scorer.errors import EdgeError, SettingsError
 
@@ -166,7 +166,7 @@ class ReleasesFolder:
         Raises:
             OSError: The folder cannot be written.
         """
-        replace_file(self.directory / "denied", digest.encode())
+        replace_file(self.directory / "denied", digest.encode(), PRIVATE)
 
     def allow(self) -> None:
         """Let the denied release be taken again.

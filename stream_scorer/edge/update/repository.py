@@ -10,7 +10,6 @@
 import fcntl
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,8 +128,13 @@ class ReleaseStore:
             _drop_unnamed(targets)
 
             def write() -> None:
-                for path in release.files:
-                    self._place(targets[f"{_RELEASES}{release.name}/{path}"], folder / path)
+                for path, file in release.files.items():
+                    data = (folder / path).read_bytes()
+                    if hashlib.sha256(data).hexdigest() != file.sha256:
+                        raise SettingsError(
+                            f"{folder / path}: changed while it was published", "publish it again"
+                        )
+                    self._place(targets[f"{_RELEASES}{release.name}/{path}"], data)
                 for path, data in documents.items():
                     self._place(targets[path], data)
                 sync_tree(self.folder / "targets")
@@ -207,22 +211,11 @@ class ReleaseStore:
     def _metadata(self) -> Path:
         return self.folder / "metadata"
 
-    def _place(self, target: TargetFile, source: Path | bytes) -> None:
+    def _place(self, target: TargetFile, data: bytes) -> None:
         """Write a file under the name by which devices ask for it."""
         (place,) = (self.folder / "targets" / each for each in target.get_prefixed_paths())
         place.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(source, bytes):
-            replace_file(place, source, PUBLIC_MODE)
-            return
-        new = place.with_name(f".{place.name}.new")
-        shutil.copyfile(source, new)
-        new.chmod(PUBLIC_MODE)
-        with new.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != target.hashes["sha256"]:
-            new.unlink()
-            raise SettingsError(f"{source}: changed while it was published", "publish it again")
-        new.replace(place)
+        replace_file(place, data, PUBLIC_MODE)
 
     @contextmanager
     def _changing(self, *, new: bool = False) -> Iterator[None]:

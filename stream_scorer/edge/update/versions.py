@@ -16,7 +16,7 @@ from typing import Any, Final
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Timestamp
 
-from stream_scorer.durable_files import replace_file
+from stream_scorer.durable_files import PRIVATE, replace_file
 from stream_scorer.edge.update.refusals import (
     ROLES,
     ROOT,
@@ -147,7 +147,7 @@ class VersionsFile:
         roles = {role: RoleVersion(self._accepted(role), _keys(root, role)) for role in ROLES}
         # A clock that is a little earlier does not let the time of the last check go back.
         self.seen = SeenVersions(roles, max(int(now), self.seen.seconds))
-        replace_file(self._path, _document(self.seen))
+        replace_file(self._path, _document(self.seen), PRIVATE)
 
     def _judge(self, role: str, root: Root, version: int) -> None:
         kept = self.seen.kept(role, _keys(root, role))

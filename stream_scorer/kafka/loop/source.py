@@ -137,7 +137,7 @@ class KafkaSource:
         limit = kafka.transaction_timeout_ms / 1_000
         self._patience = max(_REQUEST_SECONDS, limit + _SWEEP_SECONDS)
         self._assigned: set[int] = set()
-        self._paused: set[int] = set()
+        self._never_resumed: set[int] = set()
         self._narrowed: frozenset[int] = frozenset()
         self._events: list[Assigned | Revoked] = []
         self._stash: list[RawRecords] = []
@@ -190,7 +190,7 @@ class KafkaSource:
             return
         self._consumer.pause(partitions)
         self._assigned |= offsets.keys()
-        self._paused |= offsets.keys()
+        self._never_resumed |= offsets.keys()
         self._events.append(Assigned(offsets, fresh, notes))
 
     def _first_offsets(self, fresh: frozenset[int]) -> dict[int, int]:
@@ -213,7 +213,7 @@ class KafkaSource:
         if not gone:
             return
         self._assigned -= set(gone)
-        self._paused -= set(gone)
+        self._never_resumed -= set(gone)
         self._drop_stashed(gone)
         self._events.append(Revoked(tuple(sorted(gone)), lost))
 
@@ -344,7 +344,7 @@ class KafkaSource:
     def resume(self, partitions: set[int] | None = None) -> None:
         """Fetch again: the given partitions for the first time, or all that had been resumed."""
         if partitions is not None:
-            self._paused -= partitions
+            self._never_resumed -= partitions
         live = self._fetched()
         if live:
             self._consumer.resume(tuple(live))
@@ -352,7 +352,7 @@ class KafkaSource:
     @property
     def reading(self) -> set[int]:
         """The partitions that were resumed, and of which ``poll`` returns records."""
-        return self._assigned - self._paused
+        return self._assigned - self._never_resumed
 
     def narrow(self, partitions: frozenset[int]) -> None:
         """Fetch only these of the partitions that were resumed; with none of them, fetch all."""

@@ -20,7 +20,8 @@ from stream_scorer.errors import SettingsError, StateError
 from stream_scorer.retraining.run.contract import ENDED, STEPS, Run
 from stream_scorer.retraining.search.contract import SearchTrial
 
-_RUN, _HISTORY, _ASKED, _LOCK = "run.json", "history.jsonl", "asked.json", "lock"
+_RUN, _HISTORY, _ASKED = "run.json", "history.jsonl", "asked.json"
+_LOCK, _ASKING = "lock", "asked.lock"
 _FIX: Final = "move the folder away; the control log has what was proposed"
 
 
@@ -115,8 +116,11 @@ class RunStore:
         return found
 
     def ask(self, reason: str) -> None:
-        """Ask the process that has the folder for a retraining."""
-        self._replace(_ASKED, json.dumps({"reason": reason}))
+        """Ask the process that has the folder for a retraining; the last call counts."""
+        # Others may ask now, but only one at a time may replace a file.
+        with (self.directory / _ASKING).open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            self._replace(_ASKED, json.dumps({"reason": reason}))
 
     def asked(self) -> str:
         """Return why a person asks for a retraining; empty if none does."""

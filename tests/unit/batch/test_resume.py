@@ -136,19 +136,19 @@ def test_an_end_at_every_step_of_the_ledger(
     last, when = 0, ""
 
     @contextmanager
-    def stopping(path: Path) -> Iterator[BinaryIO]:
+    def stopping(path: Path, mode: int) -> Iterator[BinaryIO]:
         names.append(path.name)
         stops = len(names) == last
         if stops and when == "before":
             raise _StoppedError
-        with replacing(path) as file:
+        with replacing(path, mode) as file:
             yield file
             if stops and when == "while":
                 raise _StoppedError
         if stops:
             raise _StoppedError
 
-    monkeypatch.setattr("stream_scorer.batch.ledger.replacing", stopping)
+    monkeypatch.setattr("stream_scorer.durable_files.replacing", stopping)
     monkeypatch.setattr("stream_scorer.batch.parquet.replacing", stopping)
     run(source, out, part_rows=700, sort=sort)
     delete(out)

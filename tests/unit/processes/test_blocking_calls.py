@@ -1,12 +1,14 @@
 """Blocking calls of an event loop: bounded in number and in time, on threads of their own."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from stream_scorer.processes.blocking_calls import BlockingCalls, CallsFullError
+from stream_scorer.processes.blocking_calls import BlockingCalls, CallsFullError, run_to_end
 
 
 @pytest.fixture
@@ -85,3 +87,27 @@ def test_a_call_waits_for_a_bounded_time(released: threading.Event) -> None:
         calls.close()
 
     asyncio.run(scenario())
+
+
+def test_a_failure_after_a_cancellation_is_not_reported(released: threading.Event) -> None:
+    began, reports = threading.Event(), list[dict[str, Any]]()
+
+    def failing() -> None:
+        began.set()
+        released.wait()
+        raise ZeroDivisionError
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
+        task = asyncio.create_task(run_to_end(failing))
+        assert await asyncio.to_thread(began.wait, 10.0)
+        task.cancel()
+        await asyncio.sleep(0)
+        released.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        del task
+        gc.collect()
+
+    asyncio.run(scenario())
+    assert reports == []

@@ -1,5 +1,7 @@
 """What a person asks for: of the process that has the folder, or done here, and asked for once."""
 
+import os
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from unittest.mock import Mock, call
 
@@ -26,6 +28,24 @@ def test_the_process_that_has_the_folder_is_asked(rules: Path, tmp_path: Path) -
         told = retrain_once(settings, rules, "we want it", lambda _: None)
     assert told == {"asked": True, "reason": "we want it"}
     assert store.asked() == "we want it"
+
+
+def test_calls_at_the_same_moment_ask_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, later = os.fsync, list[Future[None]]()
+    with ThreadPoolExecutor(1) as pool:
+
+        def another_asks(number: int) -> None:
+            if not later:
+                later.append(pool.submit(RunStore(tmp_path).ask, "second"))
+                wait(later, 0.2)
+            sync(number)
+
+        monkeypatch.setattr(os, "fsync", another_asks)
+        RunStore(tmp_path).ask("first")
+        later[0].result()
+    assert RunStore(tmp_path).asked() == "second"
 
 
 def test_what_ends_with_an_error_is_not_asked_for_again(rules: Path, tmp_path: Path) -> None:

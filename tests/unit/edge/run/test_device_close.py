@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,42 @@ def slow_status(monkeypatch: pytest.MonkeyPatch, slow: int) -> tuple[SlowCall, l
     return call, found
 
 
+def slow_opening(monkeypatch: pytest.MonkeyPatch, slow: int) -> SlowCall:
+    """Let one of the openings of the device take long."""
+    call = SlowCall(slow)
+
+    @contextmanager
+    def slowly_opened(settings: Settings, options: DeviceOptions) -> Iterator[Device]:
+        call()
+        with opened_device(settings, options) as device:
+            yield device
+
+    monkeypatch.setattr(service_module, "opened_device", slowly_opened)
+    return call
+
+
+def test_a_cancelled_start_closes_what_it_opens(
+    tmp_path: Path, release_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = slow_opening(monkeypatch, 1)
+    settings = device_settings(tmp_path / "device")
+    service = DeviceService(settings, cold(release_folder), lambda _: None)
+
+    async def start() -> None:
+        with suppress(asyncio.CancelledError):
+            await service.__aenter__()
+
+    async def run() -> None:
+        task = asyncio.create_task(start())
+        await call.wait()
+        task.cancel()
+        await call.ends_before(task)
+
+    asyncio.run(run())
+    with opened_device(settings, cold(release_folder)) as device:
+        assert device.scorer.failure is None
+
+
 @pytest.mark.parametrize("slow", [OBSERVED, ASKED])
 @pytest.mark.parametrize("change", ["close", "reload"])
 def test_a_cancelled_read_ends_before_the_device(
@@ -101,18 +137,11 @@ def test_a_cancelled_read_ends_before_the_device(
 def test_a_close_ends_what_an_update_opens(
     tmp_path: Path, release_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call = SlowCall(2)
-
-    @contextmanager
-    def slowly_opened(settings: Settings, options: DeviceOptions) -> Iterator[Device]:
-        call()
-        with opened_device(settings, options) as device:
-            yield device
+    call = slow_opening(monkeypatch, 2)
 
     async def updates(_: Settings, reload: Reload, __: Listener) -> None:
         await reload()
 
-    monkeypatch.setattr(service_module, "opened_device", slowly_opened)
     monkeypatch.setattr(service_module, "follow_updates", updates)
     settings = device_settings(tmp_path / "device", update={"url": "https://updates.example"})
 

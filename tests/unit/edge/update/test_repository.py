@@ -1,5 +1,6 @@
 """The operator's side: keys, expiry, channels, and what an interrupted command leaves."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tuf.api.metadata import Metadata, Root, Targets
 
 from stream_scorer import durable_files
-from stream_scorer.edge.update import repository_metadata
+from stream_scorer.edge.update import repository, repository_metadata
 from stream_scorer.edge.update.refusals import ROLES
+from stream_scorer.edge.update.release import Release, read_release
 from stream_scorer.edge.update.repository import ReleaseStore
 from stream_scorer.errors import EdgeError, SettingsError
 from tests.support.edge.hostile_repository import small_release
@@ -87,6 +89,41 @@ def test_channels_name_releases(operator: Operator, tmp_path: Path) -> None:
             operator.store.add(tmp_path / "2", name, operator.keys)
 
 
+def test_a_file_is_on_the_disk_before_it_gets_its_name(
+    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, replace, synced, early = os.fsync, Path.replace, set[int](), list[str]()
+
+    def noted(number: int) -> None:
+        synced.add(os.fstat(number).st_ino)
+        sync(number)
+
+    def named(path: Path, place: Path) -> Path:
+        if path.stat().st_ino not in synced:
+            early.append(place.name)
+        return replace(path, place)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Path, "replace", named)
+    operator.store.add(small_release(tmp_path / "1", "1.0.1"), "stable", operator.keys)
+    assert early == []
+
+
+def test_a_file_that_changes_while_it_is_published_is_refused(
+    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(folder: Path) -> Release:
+        release = read_release(folder)
+        (folder / "fraud" / "plan.toml").write_text("[plan2]\n")
+        return release
+
+    monkeypatch.setattr(repository, "read_release", changed)
+    with pytest.raises(SettingsError, match=r"plan\.toml: changed while it was published"):
+        operator.store.add(small_release(tmp_path / "1", "1.0.1"), "stable", operator.keys)
+    assert operator.store.state().channels == {}
+    assert not list(operator.store.folder.rglob("*.plan.toml"))
+
+
 @pytest.mark.parametrize("role", ["targets", "snapshot", "timestamp"])
 def test_a_missing_or_wrong_key_changes_nothing(
     operator: Operator, tmp_path: Path, role: str
@@ -154,7 +191,7 @@ def _cut(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Let the write of a file fail, as on a full disk."""
     write = durable_files.replace_file
 
-    def failing(path: Path, data: bytes, mode: int = 0o600) -> None:
+    def failing(path: Path, data: bytes, mode: int) -> None:
         if path.name.endswith(name):
             raise OSError(28, "No space left on device")
         write(path, data, mode)
