@@ -32,6 +32,7 @@ COMPILED = "stream_scorer.core.kernels.compiled"
 MEMORY = "stream_scorer.core.kernels.memory"
 FOLDER = "STREAM_SCORER_BOUNDS_CACHE"
 _HERE = Path(__file__).parent
+_SOURCES = frozenset({"stream_scorer", "tests"})
 _IMPORT = re.compile(r"^\s*(?:from|import) (stream_scorer[\w.]*)", re.MULTILINE)
 _LINE_BYTES = 64
 _LINES = frozenset({"_aged"})
@@ -155,11 +156,16 @@ def rewritten(function: Any) -> Any:
 # -- where the machine code is kept ---------------------------------------------------------------
 
 
+def _root(path: Path) -> Path:
+    """Return the folder that has the package or the tests in which a source file is."""
+    return next(each for each in path.parents if each.name in _SOURCES).parent
+
+
 @functools.cache
 def _digest(path: Path) -> tuple[str, frozenset[Path]]:
     """Return a source file's digest, and the files of the package that it imports."""
     text = path.read_text(encoding="utf-8")
-    root = next(each for each in path.parents if each.name == "stream_scorer").parent
+    root = _root(path)
     named = set()
     for module in _IMPORT.findall(text):
         file = root.joinpath(*module.split(".")).with_suffix(".py")
@@ -185,16 +191,15 @@ def _stamp(path: Path) -> str:
 
 
 class _Locator(_CacheLocator):
-    """One cache folder for each source folder of the package, wherever the package is installed."""
+    """One cache folder for each source folder, wherever the package and its tests are."""
 
     def __init__(self, function: Any, file: str) -> None:
         self._path = Path(file)
         self._line = function.__code__.co_firstlineno
 
     def get_cache_path(self) -> str:
-        parts = self._path.parts
-        inside = parts[parts.index("stream_scorer") :][:-1]
-        return str(Path(os.environ[FOLDER]) / "-".join(inside))
+        inside = self._path.parent.relative_to(_root(self._path))
+        return str(Path(os.environ[FOLDER]) / "-".join(inside.parts))
 
     def get_source_stamp(self) -> str:
         return _stamp(self._path)
