@@ -5,6 +5,7 @@ columns (docs/adr/0003-own-encoder.md).
 """
 
 import io
+import struct
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -224,7 +225,7 @@ class ColumnEncoder:
             key = (entry.path, kind, value)
         elif kind is float:
             # Equal values may have different bytes: 0.0 and -0.0.
-            key = (entry.path, kind, value.hex())
+            key = (entry.path, kind, struct.pack("<d", value))
         elif kind in {list, tuple} and all(type(part) is str for part in value):
             key = (entry.path, list, tuple(value))
         else:

@@ -14,6 +14,7 @@ from stream_scorer.core.kernels.memory import SLACK, pinned
 from stream_scorer.ports import BytesColumn, Int64
 
 _LENGTH_BYTES: Final = 5  # maximum for the length of an Arrow text
+_ROOM_MOST: Final = 65_536  # bytes of a choice up to which its longest piece is assumed
 _LITTLE: Final = "<f8"
 
 
@@ -79,7 +80,10 @@ class PackedBatch:
         # As unsigned, a negative number is larger than any other.
         if index.view(np.uint64).max() >= len(pieces):
             raise ValueError("a choice names no value")
-        self.room += self.count * pieces.longest
+        room = self.count * pieces.longest
+        if room > _ROOM_MOST:
+            room = int(np.diff(pieces.ends).take(index).sum())
+        self.room += room
         ends, data = self._address(pieces.ends), self._address(pieces.data)
         self._code.append((write_kernel.CHOICE, self._address(index), ends, data))
 

@@ -1,7 +1,5 @@
 """The rows of a batch by partition."""
 
-from itertools import pairwise
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,8 +13,6 @@ def rows_by(partition: NDArray[np.int32]) -> list[tuple[int, Int64]]:
     if not len(partition):
         return []
     rows, begins = by_partition(partition)
-    return [
-        (number, rows[begin:end])
-        for number, (begin, end) in enumerate(pairwise(begins.tolist()))
-        if end > begin
-    ]
+    own = np.flatnonzero(begins[1:] > begins[:-1])
+    spans = zip(own.tolist(), begins[own].tolist(), begins[own + 1].tolist(), strict=True)
+    return [(number, rows[begin:end]) for number, begin, end in spans]

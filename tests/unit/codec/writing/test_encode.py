@@ -1,5 +1,6 @@
 import io
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from stream_scorer.codec.writing.encode import (
     DecisionEncoder,
     Items,
 )
+from stream_scorer.codec.writing.packed import PackedBatch, Pieces
 from stream_scorer.core.events.batch import DecisionBatch, EventBatch, Explanations
 from stream_scorer.core.features.texts import number_text
 from stream_scorer.core.rings.rings import NEVER
@@ -196,6 +198,7 @@ ARRAY = {
             "a value outside 0 to 0",
         ),
         ("string", Choice(np.array([0, 1]), ["x"]), "a choice names no value"),
+        ("string", Choice(np.array([0, -1]), ["x"]), "a choice names no value"),
         ("string", Choice(np.array([0]), ["x"]), "1 choices for 2 rows"),
         ("double", np.zeros((2, 1)), "2 dimensions do not go into double"),
         ("long", Items(np.zeros(3, np.int64), {}), "items do not go into long"),
@@ -225,10 +228,17 @@ def test_fields_without_column_and_unknown_columns_are_named() -> None:
 def test_equal_values_of_different_types_are_not_mixed_up() -> None:
     double = {"type": "record", "name": "R", "fields": [{"name": "a", "type": ["long", "double"]}]}
     encoder = ColumnEncoder(1, json.dumps(double))
-    for value in (1, 1.0, 1):
+    for value in (1, 1.0, 1, 0.0, -0.0, math.nan, -math.nan):
         assert encoder.encode({"a": Constant(value)}, 1).to_list() == by_fastavro(
             fastavro.parse_schema(double), [{"a": value}], 1
         )
+
+
+def test_a_long_value_that_no_row_has_takes_no_room() -> None:
+    batch, rows = PackedBatch(1_000), np.zeros(1_000, np.int64)
+    batch.choice(rows, Pieces.of([b"\x02a", b"x" * 8_000]))
+    assert batch.room < 10_000
+    assert batch.write().to_list() == [b"\x02a"] * 1_000
 
 
 NAMES = tuple(f"feature {n}" for n in range(9))
