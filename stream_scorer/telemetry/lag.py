@@ -164,8 +164,8 @@ class RecordsReconciled(Event):
     Attributes:
         group: The group of the scorers.
         topic: Their input.
-        partition: Its partition; None: the comparison is about to begin. Its time counts from then
-            on, or a comparison that never succeeds would have none.
+        partition: Its partition; None: the process is about to begin. The time counts from then on,
+            or a comparison that never succeeds would have none.
         decided: Offsets with a decision.
         rejected: Offsets with a dead letter.
         skipped: Records that are not transactions.
@@ -173,7 +173,8 @@ class RecordsReconciled(Event):
         missing: Records without an output.
         doubled: Outputs of a record that already had one.
         offset: The next offset to be compared; None: nothing was compared yet.
-        time: Of the comparison, seconds since the epoch.
+        time: Of the comparison, seconds since the epoch; None: nothing was compared. Counting that
+            begins again after a failure must not look like a comparison.
     """
 
     group: str
@@ -186,7 +187,7 @@ class RecordsReconciled(Event):
     missing: int = 0
     doubled: int = 0
     offset: int | None = None
-    time: float = 0.0
+    time: float | None = None
 
     OFFSETS = Counter(
         "reconciled_offsets",
@@ -207,7 +208,8 @@ class RecordsReconciled(Event):
     LINE = Line("records_not_reconciled", "RecordsUnaccounted", "error", limited=False)
 
     def effects(self, history: History) -> Iterable[Effect]:
-        yield self.TIME, self.time, self.group, self.topic
+        if self.time is not None:
+            yield self.TIME, self.time, self.group, self.topic
         if self.partition is None:
             return
         at = self.group, self.topic, self.partition

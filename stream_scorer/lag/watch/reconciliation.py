@@ -110,7 +110,7 @@ class Reconciliation:
         self._ledgers = {partition: PartitionLedger(at) for partition, at in begins.items()}
         self._doubled = dict.fromkeys(begins, 0)
         for partition in begins:
-            self._listener(RecordsReconciled(*self._labels, partition, time=self._clock()))
+            self._listener(RecordsReconciled(*self._labels, partition))
 
     def read(self, seconds: float = _READ_SECONDS) -> None:
         """Read what has arrived, and note it.
@@ -196,7 +196,7 @@ class Reconciliation:
             # A partition that was added has had no record before. Its counts begin at 0, so that
             # a first one increases them.
             found = self._ledgers[partition] = PartitionLedger(0)
-            self._listener(RecordsReconciled(*self._labels, partition, time=self._clock()))
+            self._listener(RecordsReconciled(*self._labels, partition))
         return found
 
     def _is_settled(self, commit: CommittedRanges) -> bool:

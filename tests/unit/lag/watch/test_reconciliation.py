@@ -10,6 +10,7 @@ import pytest
 from stream_scorer.errors import UnavailableError
 from stream_scorer.lag.accounts.balance import CommittedRanges
 from stream_scorer.lag.accounts.ledger import OFFSETS_MOST, Int64, OutputKind, Run
+from stream_scorer.lag.watch import reconciliation
 from stream_scorer.lag.watch.reconciliation import (
     OutputPiece,
     Reconciliation,
@@ -22,6 +23,7 @@ from stream_scorer.telemetry import (
     RecordsReconciled,
     WatermarkSeen,
 )
+from stream_scorer.telemetry.event import History
 
 DECISION, LETTER = OutputKind.DECISION, OutputKind.DEAD_LETTER
 
@@ -260,6 +262,34 @@ def test_a_thread_reconciles_until_it_is_closed() -> None:
     with ReconciliationWatch(outputs, "g", "transactions", heard.append, 0.01).start():
         wait_for(lambda: any(isinstance(e, RecordsReconciled) and e.decided for e in heard))
     assert outputs.closed == 1
+
+
+def times(heard: Sequence[Event]) -> list[float]:
+    """Return the times that an alert on the age of the last comparison sees."""
+    effects = [effect for each in heard for effect in each.effects(History())]
+    return [effect[1] for effect in effects
+            if isinstance(effect, tuple) and effect[0] is RecordsReconciled.TIME]  # fmt: skip
+
+
+def test_only_a_settled_round_moves_the_time(rounds: Rounds) -> None:
+    rounds.outputs.publish(100, 200)
+    rounds.outputs.publish(0, 10, partition=1)
+    rounds.work.begin_round()
+    while rounds.outputs.pieces:
+        rounds.work.read(0)
+    assert times(rounds.heard) == []
+    assert rounds.work.end_round()
+    assert set(times(rounds.heard)) == {7.0}
+
+
+def test_beginning_again_after_failures_hides_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciliation, "_AGAIN_SECONDS", 0.001)
+    outputs, heard = ScriptedOutputs(), list[Event]()
+    outputs.read = lambda _: 1 / 0  # type: ignore[assignment, method-assign, return-value]
+    with ReconciliationWatch(outputs, "g", "transactions", heard.append, 0.01).start():
+        wait_for(lambda: sum(isinstance(each, LagFailed) for each in heard) >= 3)
+    assert outputs.begun >= 3
+    assert times(heard) == []
 
 
 def test_brokers_that_do_not_answer_are_reported() -> None:
