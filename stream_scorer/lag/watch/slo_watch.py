@@ -18,6 +18,9 @@ from stream_scorer.telemetry import Listener, SloCounted
 
 _LEADERS_SECONDS = 10.0
 """How often new partitions and leaders are asked for."""
+_GAP_SECONDS = 5.0
+_GAP_LOOKS = 3
+"""After so many looks without numbers, and 5 s at least, a partition's records are unmeasured."""
 
 
 class SloLooks(Protocol):
@@ -113,6 +116,7 @@ class SloWatch(WatchThread):
         self._looks = looks
         self._labels = group, topic
         self._limit = limit
+        self._gap = max(_GAP_SECONDS, _GAP_LOOKS * every_seconds)
         self._clock = clock
         self._counters: dict[Place, SloCounter] = {}
         self._still: dict[Place, tuple[int, float]] = {}
@@ -130,22 +134,27 @@ class SloWatch(WatchThread):
         self.count()
 
     def count(self) -> None:
-        """Look once, and report what became due since the last look."""
+        """Look once, and report what became due since the last look.
+
+        Without any numbers nothing is reported: a later look counts what is missing as unmeasured.
+        """
         try:
             partitions, committed = self._looks.look()
         except UnavailableError:
-            return  # the next look counts what is missing as unmeasured
+            return
         now = self._clock()
         complete = {
             at: (each.start or 0, each.stable or 0, each.high or 0)
             for at, each in partitions.items()
             if not each.error and None not in (each.start, each.stable, each.high)
         }
+        if not complete:
+            return
         done = {at: committed.get(at, start) for at, (start, _, _) in complete.items()}
         self._skip_unreadable(complete, done, now)
         good = bad = unmeasured = 0
         for at, (_, _, high) in complete.items():
-            counter = self._counters.setdefault(at, SloCounter(self._limit))
+            counter = self._counters.setdefault(at, SloCounter(self._limit, self._gap))
             found = counter.add(now, high, done[at])
             good, bad = good + found.good, bad + found.bad
             unmeasured += found.unmeasured

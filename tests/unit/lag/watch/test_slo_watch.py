@@ -24,13 +24,14 @@ class ScriptedOffsets:
         self.stable: int | None = None
         self.record: FoundRecord | None = None
         self.down = False
+        self.error = ""
         self.reads = 0
 
     def look(self) -> tuple[Mapping[Place, PartitionLook], Mapping[Place, int]]:
         if self.down:
             raise UnavailableError("broker: timed out", "start it")
         stable = self.end if self.stable is None else self.stable
-        return {AT: PartitionLook(0, stable, self.end)}, {AT: self.done}
+        return {AT: PartitionLook(0, stable, self.end, self.error)}, {AT: self.done}
 
     def first_records(self, starts: Mapping[Place, int]) -> dict[Place, FoundRecord]:
         self.reads += len(starts)
@@ -41,18 +42,19 @@ class ScriptedOffsets:
 
 
 class Watch:
-    def __init__(self) -> None:
+    def __init__(self, limit: float = 1.0, every: float = 0.5) -> None:
+        self.every = every
         self.offsets = ScriptedOffsets()
         self.heard: list[Event] = []
         self.watch = SloWatch(
-            self.offsets, "g", "transactions", self.heard.append, 1.0, 0.5,
+            self.offsets, "g", "transactions", self.heard.append, limit, every,
             lambda: self.offsets.time,
         )  # fmt: skip
 
     def look(self, end: int, done: int) -> None:
         self.offsets.end, self.offsets.done = end, done
         self.watch.count()
-        self.offsets.time += 0.5
+        self.offsets.time += self.every
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -117,6 +119,31 @@ def test_an_outage_of_the_brokers_is_unmeasured() -> None:
     good, bad, unmeasured = watch.counts
     assert (good, bad) == (700, 0)
     assert unmeasured == 3_000 - 700
+
+
+def test_rare_looks_are_no_gap() -> None:
+    watch = Watch(limit=10.0, every=10.0)
+    for step in range(10):
+        watch.look(step * 100, step * 100)
+    assert watch.counts == (800, 0, 0)
+    watch.offsets.time += 30.0
+    watch.look(2_000, 2_000)
+    assert watch.counts == (800, 0, 1_200)
+
+
+def test_a_look_without_numbers_does_not_move_the_time() -> None:
+    # The time's alert would not see that nothing is counted.
+    watch = Watch()
+    watch.look(0, 0)
+    watch.look(100, 100)
+    before = list(watch.heard)
+    watch.offsets.error = "broker 1 does not answer"
+    for _ in range(5):
+        watch.look(200, 200)
+    assert watch.heard == before
+    watch.offsets.error = ""
+    watch.look(200, 200)
+    assert watch.heard[-1] == SloCounted("g", "transactions", 166, 0, 0, 3.5)
 
 
 def test_an_error_of_one_look_does_not_end_the_count() -> None:
