@@ -25,6 +25,7 @@ class Scenario:
         firing: Names of the alerts that fire, by time (``30m``).
         interval: Time between two values.
         without: Series of the healthy ones that are missing.
+        rendered: Alerts with their labels and annotations, as promtool's ``alert_rule_test``.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Scenario:
     firing: Mapping[str, Sequence[str]]
     interval: str = "1m"
     without: Sequence[str] = field(default=())
+    rendered: Sequence[Mapping[str, object]] = ()
 
 
 def run(
@@ -79,4 +81,5 @@ def _test(scenario: Scenario, healthy: Series) -> dict[str, object]:
             }
             for when, names in scenario.firing.items()
         ],
+        "alert_rule_test": list(scenario.rendered),
     }

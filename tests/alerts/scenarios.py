@@ -115,6 +115,24 @@ def _hourly(series: str, steps: list[int]) -> dict[str, str]:
     return {series: " ".join(f"{total}x59" for total in accumulate(steps))}
 
 
+_UNACCOUNTED_AT: dict[str, object] = {
+    "alertname": "RecordsUnaccounted",
+    "eval_time": "75m",
+    "exp_alerts": [
+        {
+            "exp_labels": {
+                "severity": "page", "job": "stream-scorer", "group": "stream-scorer",
+                "topic": "transactions", "partition": "3",
+            },
+            "exp_annotations": {
+                "summary": "2 input records of transactions, partition 3, group stream-scorer "
+                "have no decision, no dead letter and no skip, or more than one of them",
+                "runbook": "docs/RUNBOOK.md#recordsunaccounted",
+            },
+        }
+    ],
+}  # fmt: skip
+
 SCENARIOS = [
     Scenario("a healthy hour", {}, {f"{minute}m": [] for minute in range(1, 301, 7)}),
     # All scorers are stopped for ten minutes: it pages during it, within two minutes.
@@ -123,7 +141,7 @@ SCENARIOS = [
         {GOOD: "0+6000x400 2400000+0x10 2400000+6000x200", BAD: "0+1x400 400+6000x10 60400+1x200"},
         {
             "400m": [],
-            "402m": ["BudgetBurns", "DecisionsLate"],
+            "403m": ["BudgetBurns", "DecisionsLate"],
             "409m": ["BudgetBurns", "DecisionsLate"],
             # Half an hour after its end the page is over.
             "445m": ["BudgetBurns"],
@@ -209,7 +227,12 @@ SCENARIOS = [
         {"59m": [], "62m": ["RolloutInconclusive"]},
     ),
     _after_an_hour("RecordsUnaccounted", UNACCOUNTED, "0x60 1x300", "62m"),
-    _after_an_hour("RecordsUnaccounted", MISSING, "0x60 1x300", "62m"),
+    Scenario(
+        "RecordsUnaccounted",
+        {MISSING: "0x60 2x300"},
+        {"59m": [], "62m": ["RecordsUnaccounted"]},
+        rendered=[_UNACCOUNTED_AT],
+    ),
     _after_an_hour("RecordsUnaccounted", DOUBLED, "0x60 1x300", "62m"),
     _after_an_hour("ReconciliationStalled", COMPARED, "0+60x60 3600+0x300", "85m"),
     Scenario(
@@ -226,10 +249,21 @@ SCENARIOS = [
         {"140m": []},
     ),
     _after_an_hour("RegistrySlow", REGISTRY_QUICK, "0+2x60 120+1x300", "80m"),
+    # A single slow request of a quiet hour is not news.
+    Scenario(
+        "one slow request",
+        {REGISTRY_QUICK: "2x300", **dict.fromkeys(REGISTRY, "2x60 3x240")},
+        {f"{minute}m": [] for minute in range(59, 85, 3)},
+    ),
     _after_an_hour("CheckpointStoreSlow", STORE_QUICK, "0+20x60 1200+10x300", "95m"),
     _after_an_hour("BrokersSlow", ROUND_TRIP, "0.004x60 0.9x300", "75m"),
     _after_an_hour("ClientsThrottled", THROTTLE, "0x60 0.3x300", "70m"),
     _after_an_hour("DiskFills", FREE, "5e9x60 5e8x300", "80m"),
     _after_an_hour("CertificateExpires", CERTIFICATE, "8640000x60 1000000x300", "125m"),
     _after_an_hour("TransactionsAbort", ABORTED, "0+1x60 60+400x300", "85m"),
+    Scenario(
+        "a quiet scorer aborts once",
+        {COMMITTED: "0x300", ABORTED: "0x60 1x240"},
+        {f"{minute}m": [] for minute in range(59, 90, 3)},
+    ),
 ]

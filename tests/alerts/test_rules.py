@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.alerts.promtool import RULES, Scenario, run
+from tests.alerts.promtool import ROOT, RULES, Scenario, run
 from tests.alerts.scenarios import BAD, GOOD, HEALTHY, SCENARIOS
 from tests.alerts.weeks import INPUT_SILENT
 from tests.support.triangle import alert_rules
@@ -50,3 +50,11 @@ def test_an_alert_that_does_not_fire_is_found(tmp_path: Path) -> None:
     ran = run([silent], HEALTHY, tmp_path)
     assert ran.returncode == 1
     assert "GroupStopped" in ran.stdout + ran.stderr
+
+
+def test_each_alert_is_a_notification_of_its_own() -> None:
+    document = YAML(typ="safe").load(ROOT / "compose" / "prometheus" / "alertmanager.yml")
+    routes = [document["route"], *document["route"]["routes"]]
+    # Most alerts have no group and no topic: those would be one notification.
+    assert all("alertname" in route["group_by"] for route in routes if "group_by" in route)
+    assert "group_by" in document["route"]
