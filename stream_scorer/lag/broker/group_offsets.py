@@ -19,6 +19,8 @@ _NEVER_SECONDS = 3_600.0
 """An admin request's own time limit, which must not pass: see ADR 16."""
 _DISCOVERY_SECONDS = 60.0
 """How often all partitions of the cluster are asked for a group's offsets."""
+_NO_TIME = "its committed offsets were not read: other groups took the time of this look"
+_SILENT = "its coordinator does not answer"
 _CLIENT_MOST = 100
 """Characters of a client id that are shown: Kafka takes 32,767, and each owned partition has it."""
 
@@ -54,6 +56,7 @@ class GroupOffsets(Closing):
         self._consumers: dict[str, Any] = {}
         self._known: dict[str, set[Place]] = {}
         self._discovered: dict[str, float] = {}
+        self._asked: dict[str, float] = {}
 
     def close(self) -> None:
         """Close the connections."""
@@ -80,7 +83,11 @@ class GroupOffsets(Closing):
         return sorted(kept | exact)
 
     def members(self, groups: Sequence[str]) -> dict[str, GroupLook]:
-        """Return the members and owners of each group, without offsets."""
+        """Return the members and owners of each group, without offsets.
+
+        A coordinator that does not answer is an error of the look: its offsets would not come
+        either.
+        """
         if not groups:
             return {}
         asked = self._admin.describe_consumer_groups(list(groups), request_timeout=_NEVER_SECONDS)
@@ -90,7 +97,7 @@ class GroupOffsets(Closing):
         for group, future in asked.items():
             if not future.done():
                 silent = True
-                found[group] = GroupLook(doubt="its coordinator does not answer")
+                found[group] = GroupLook(error=_SILENT)
                 continue
             try:
                 found[group] = _members(future.result())
@@ -102,13 +109,24 @@ class GroupOffsets(Closing):
             self._admin = admin(self._kafka)
         return found
 
-    def places(self, group: str, every: Iterable[Place], owned: Iterable[Place]) -> set[Place]:
+    def in_turn(self, groups: Iterable[str]) -> list[str]:
+        """Return groups in the order in which to ask: the one that was asked longest ago first."""
+        return sorted(groups, key=lambda group: self._asked.get(group, float("-inf")))
+
+    def places(
+        self,
+        group: str,
+        every: Iterable[Place],
+        owned: Iterable[Place],
+        until: float = float("inf"),
+    ) -> set[Place]:
         """Return the partitions in which a group may have committed.
 
         Args:
             group: Its name.
             every: All partitions of the cluster.
             owned: Those of topics that its members read.
+            until: Time of ``time.monotonic`` at which no request may last any more.
         """
         every = set(every)
         known = self._known.setdefault(group, set())
@@ -116,18 +134,32 @@ class GroupOffsets(Closing):
         known |= set(owned) & every
         due = self._discovered.get(group, float("-inf")) + _DISCOVERY_SECONDS
         if time.monotonic() >= due:
-            found = self._committed(group, every)
+            found = self._committed(group, every, until)
             if not isinstance(found, str):
                 known.update(found)
                 self._discovered[group] = time.monotonic()
         return set(known)
 
-    def committed(self, group: str, places: Iterable[Place]) -> dict[Place, int] | str:
-        """Return the committed offsets of a group's partitions, or why they are missing."""
-        wanted = set(places)
-        return self._committed(group, wanted) if wanted else {}
+    def committed(
+        self, group: str, places: Iterable[Place], until: float = float("inf")
+    ) -> dict[Place, int] | str:
+        """Return the committed offsets of a group's partitions, or why they are missing.
 
-    def _committed(self, group: str, places: Iterable[Place]) -> dict[Place, int] | str:
+        Args:
+            group: Its name.
+            places: The partitions.
+            until: As for :meth:`places`.
+        """
+        wanted = set(places)
+        return self._committed(group, wanted, until) if wanted else {}
+
+    def _committed(
+        self, group: str, places: Iterable[Place], until: float
+    ) -> dict[Place, int] | str:
+        now = time.monotonic()
+        if now >= until:
+            return _NO_TIME
+        self._asked[group] = now
         consumer = self._consumers.get(group)
         if consumer is None:
             # All committed offsets, not only stable ones: those are refused while a transaction of
@@ -136,8 +168,9 @@ class GroupOffsets(Closing):
             consumer = Consumer(options | {"isolation.level": "read_uncommitted"})
             self._consumers[group] = consumer
         wanted = [TopicPartition(*at) for at in places]
+        seconds = min(self._seconds, until - now)
         try:
-            answers = consumer.committed(wanted, timeout=self._seconds) if wanted else []
+            answers = consumer.committed(wanted, timeout=seconds) if wanted else []
         except KafkaException as error:
             return f"its committed offsets cannot be read: {error.args[0].str()}"
         errors = [each.error.str() for each in answers if each.error is not None]
@@ -161,6 +194,7 @@ class GroupOffsets(Closing):
             self._consumers.pop(group).close()
             self._known.pop(group, None)
             self._discovered.pop(group, None)
+            self._asked.pop(group, None)
 
 
 def _members(described: Any) -> GroupLook:

@@ -101,7 +101,7 @@ def test_offsets_that_cannot_be_read_have_a_reason() -> None:
         assert isinstance(found, str)
         assert "cannot be read" in found
         assert groups.places("g", {("t", 0)}, ()) == set()
-        assert groups.members(["g"])["g"].doubt
+        assert groups.members(["g"])["g"].error == "its coordinator does not answer"
 
 
 def test_a_pattern_needs_an_answer() -> None:
