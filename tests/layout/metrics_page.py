@@ -24,8 +24,10 @@ Each name begins with `stream_scorer_`. A counter's sample ends with `_total`. A
 too. Prometheus adds `job` and `instance`.
 
 The lag process (`stream-scorer lag --serve`) has the metrics of
-[Groups, seen from outside](#groups-seen-from-outside) only. They exist while no scorer runs.
-Metrics of a scorer about lag, such as `lag_records`, end with the scorer.
+[Groups, seen from outside](#groups-seen-from-outside), which exist while no scorer runs. Metrics of
+a scorer about lag, such as `lag_records`, end with the scorer. Like every process that is scraped,
+it also has those of itself and its clients: `build_info`, `disk_*`, `kafka_*`,
+`certificate_expires_time_seconds` and `service_request_seconds`.
 
 `ready` is 1 while a process can do its work, else 0 (gauge, unit 1). `process_*` (CPU, memory,
 files, start) and `python_*` (garbage collection) are those of the Prometheus client, without our
