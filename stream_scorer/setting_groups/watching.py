@@ -228,7 +228,9 @@ class Lag(SettingsGroup):
         50_000,
         ge=1_000,
         le=1_000_000,
-        description="most series of single partitions; with more, only those of groups are shown",
+        description="most series of single partitions; with more, only those of groups are shown. "
+        "The limit also holds for partitions by verdict: with more, only verdicts that hold are "
+        "shown, the heaviest first",
     )
     slo_group: str = Field(
         "",

@@ -273,7 +273,7 @@ class LettersCounted(Event):
     Attributes:
         topic: The topic of dead letters.
         partition: Its partition.
-        waiting: How many, by reject reason.
+        waiting: How many, by reject reason; ``*`` for all that this version does not know.
         oldest: When the oldest that `dlq replay` takes was rejected, seconds since the epoch; None:
             there is none.
     """
@@ -286,7 +286,8 @@ class LettersCounted(Event):
     WAITING = Gauge(
         "dead_letters_waiting",
         "Dead letters that were not replayed yet. Those with the reasons DUPLICATE and UNREADABLE "
-        "stay, unless `dlq replay --reason` names them.",
+        "stay, unless `dlq replay --reason` names them. `*`: reasons that this version does not "
+        "know.",
         "topic",
         "partition",
         "reason",

@@ -3,7 +3,7 @@
 import math
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
-from itertools import groupby
+from itertools import groupby, product
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -27,11 +27,14 @@ class LagSeries(Collector):
     """Renders the snapshot that a function returns.
 
     What is not known has no series: a number that is not one (NaN) would spoil every sum. The
-    groups' verdicts and the partitions by verdict are there for each verdict, 0 included.
+    groups' verdicts and the partitions by verdict are there for each verdict, 0 included. If groups
+    read so many topics that these are too many, only verdicts that hold are there, the heaviest
+    first.
 
     Args:
         snapshot: Returns the last pass.
-        series_most: Series of single partitions; with more, only the groups' own are shown.
+        series_most: Series of single partitions; with more, only the groups' own are shown. Of
+            partitions by verdict, there are not more either.
     """
 
     def __init__(self, snapshot: Callable[[], LagSnapshot], series_most: int = 50_000) -> None:
@@ -48,6 +51,7 @@ class LagSeries(Collector):
         count = len(now.judgements) * SERIES_PER_PARTITION + len(now.partitions) * SERIES_OF_OFFSETS
         fits = count <= self._series_most
         rows: dict[Declared, Rows] = _of_groups(now) | _of_topics(now) | _of_passes(now)
+        rows[LagPassed.PARTITIONS] = _by_verdict(now, self._series_most)
         rows[LagPassed.LEFT_OUT] = [((), 0.0 if fits else float(len(now.judgements)))]
         if fits:
             rows |= _of_partitions(now) | _of_offsets(now)
@@ -93,11 +97,6 @@ def _of_partitions(now: LagSnapshot) -> dict[Declared, Rows]:
 
 
 def _of_groups(now: LagSnapshot) -> dict[Declared, Rows]:
-    tally = Tally(
-        (group, topic, judgement.verdict)
-        for (group, (topic, _)), judgement in now.judgements.items()
-    )
-    topics = [key for key, _ in groupby(sorted((group, at[0]) for group, at in now.judgements))]
     return {
         LagPassed.MEMBERS: [((group,), float(count)) for group, count in now.members.items()],
         LagPassed.GROUP: [
@@ -106,12 +105,24 @@ def _of_groups(now: LagSnapshot) -> dict[Declared, Rows]:
             for verdict in LagVerdict
         ],
         LagPassed.GROUPS_LEFT_OUT: [((), float(now.left_out))],
-        LagPassed.PARTITIONS: [
-            ((*topic, verdict), float(tally[*topic, verdict]))
-            for topic in topics
-            for verdict in LagVerdict
-        ],
     }
+
+
+def _by_verdict(now: LagSnapshot, most: int) -> Rows:
+    """Return the partitions of each group and topic by verdict, at most so many rows."""
+    tally = Tally(
+        (group, topic, judgement.verdict)
+        for (group, (topic, _)), judgement in now.judgements.items()
+    )
+    topics = [key for key, _ in groupby(sorted((group, at[0]) for group, at in now.judgements))]
+    if len(topics) * len(LagVerdict) <= most:
+        return [
+            ((*topic, verdict), float(tally[*topic, verdict]))
+            for topic, verdict in product(topics, LagVerdict)
+        ]
+    weight = list(LagVerdict)
+    held = sorted(tally.items(), key=lambda row: (weight.index(row[0][2]), row[0][:2]))
+    return [(labels, float(count)) for labels, count in held[:most]]
 
 
 def _of_offsets(now: LagSnapshot) -> dict[Declared, Rows]:

@@ -34,7 +34,7 @@ class WaitingLetter:
 
     Attributes:
         offset: Its offset in the topic of dead letters.
-        reason: Why it was rejected.
+        reason: Why it was rejected; ``*`` for a reason that this version does not know.
         time: When, seconds since the epoch.
     """
 
@@ -58,7 +58,7 @@ class LetterQueue:
     def advance(self, progress: LetterProgress) -> None:
         """Forget what was replayed."""
         self.letters = deque(
-            each for each in self.letters if each.offset >= progress.of(lane_of(each.reason))
+            each for each in self.letters if each.offset >= progress.of(each.reason)
         )
 
     def count(self) -> tuple[Mapping[str, int], float | None]:
@@ -171,7 +171,8 @@ class DeadLetterTopic(Closing):
             return  # not one of ours: a replay leaves it
         if letter.source_topic == self._input and not letter.replayed:
             queues[letter.partition].letters.append(
-                WaitingLetter(letter.offset, letter.reason, letter.timestamp / 1_000)
+                # Whoever can write to the topic chooses the reason: it must not choose series.
+                WaitingLetter(letter.offset, lane_of(letter.reason), letter.timestamp / 1_000)
             )
 
 

@@ -78,3 +78,22 @@ def test_too_many_partitions_leave_the_groups_series() -> None:
     assert found["lag_series_left_out"] == 2
     assert not [name for name in found if "partition=" in name]
     assert found['group_partitions{group="g",topic="transactions",verdict="OK"}'] == 1
+
+
+def test_too_many_topics_leave_the_heaviest_verdicts() -> None:
+    brokers = ScriptedBrokers()
+    places = [(f"t{number:02}", 0) for number in range(10)]
+    for at in places:
+        brokers.partition(50, at=at)
+    stalled = places[7]
+    brokers.group({at: 40 if at == stalled else 50 for at in places})
+    name = 'group_partitions{{group="g",topic="{}",verdict="{}"}}'
+    found = scraped(brokers, most=90)
+    assert len([each for each in found if each.startswith("group_partitions{")]) == 90
+    found = scraped(brokers, most=4)
+    assert {
+        each: value for each, value in found.items() if each.startswith("group_partitions{")
+    } == {
+        name.format("t07", "STALLED"): 1,
+        **{name.format(topic, "OK"): 1 for topic in ("t00", "t01", "t02")},
+    }

@@ -123,3 +123,29 @@ def test_a_slow_broker_is_not_an_empty_topic(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(waiting_letters, "_PATIENCE_SECONDS", 0.0)
     with pytest.raises(UnavailableError, match="sent nothing"):
         source.read({0: LetterQueue(), 1: LetterQueue()})
+
+
+def test_reasons_of_other_versions_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A producer that writes to the topic could make as many series as it likes.
+    reasons = ["MALFORMED", *(f"NEW_{chr(65 + number)}" for number in range(20))]
+    letters = [
+        SimpleNamespace(
+            partition=0, offset=offset, reason=reason, timestamp=50_000 + offset,
+            source_topic=Settings().kafka.topics.transactions, replayed=False,
+        )
+        for offset, reason in enumerate(reasons)
+    ]  # fmt: skip
+    messages = [
+        SimpleNamespace(error=lambda: None, partition=lambda: 0, letter=each) for each in letters
+    ]
+    for name in ("PartitionOffsets", "ColumnConsumer"):
+        monkeypatch.setattr(waiting_letters, name, lambda *_: None)
+    monkeypatch.setattr(waiting_letters, "Consumer", lambda _: Slow([*messages, end_of(0)]))
+    monkeypatch.setattr(waiting_letters, "parse", lambda message: message.letter)
+    source = DeadLetterTopic(Settings())
+    source._assigned.add(0)
+    queue = LetterQueue()
+    source.read({0: queue})
+    assert queue.count() == ({"*": 20, "MALFORMED": 1}, 50.0)
+    queue.advance(LetterProgress.at(15))
+    assert queue.count()[0] == {"*": 6, "MALFORMED": 0}
