@@ -264,7 +264,7 @@ def test_a_thread_reconciles_until_it_is_closed() -> None:
     assert outputs.closed == 1
 
 
-def times(heard: Sequence[Event]) -> list[float]:
+def times(heard: Sequence[Event]) -> list[object]:
     """Return the times that an alert on the age of the last comparison sees."""
     effects = [effect for each in heard for effect in each.effects(History())]
     return [effect[1] for effect in effects
