@@ -6,7 +6,13 @@ from concurrent.futures import wait
 from dataclasses import replace
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupState,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 from stream_scorer.closing import Closing
 from stream_scorer.kafka.topics import client_options
@@ -204,7 +210,10 @@ def _members(described: Any) -> GroupLook:
         if member.assignment
         for at in member.assignment.topic_partitions
     }
-    return GroupLook(len(described.members), owners)
+    # "Simple" means without a protocol for members. A group keeps its protocol when they leave. One
+    # that does not exist is called simple, too.
+    memberless = described.is_simple_consumer_group and described.state is ConsumerGroupState.EMPTY
+    return GroupLook(len(described.members), owners, memberless=memberless)
 
 
 def _without(error: KafkaException) -> GroupLook:

@@ -36,6 +36,7 @@ class GroupLook:
         committed: Committed offset of each of them that has one.
         error: Why its offsets are missing.
         doubt: Why its members are not known.
+        memberless: Whether it never had a member: its programs commit offsets without joining it.
     """
 
     members: int = 0
@@ -44,6 +45,7 @@ class GroupLook:
     committed: Mapping[Place, int] = field(default_factory=dict)
     error: str = ""
     doubt: str = ""
+    memberless: bool = False
 
 
 @dataclass(frozen=True, slots=True)

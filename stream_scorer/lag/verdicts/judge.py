@@ -98,7 +98,7 @@ def _blocked(history: LagHistory, sample: LagSample) -> tuple[LagVerdict, str] |
 def _reading(history: LagHistory, sample: LagSample, rate_out: float) -> tuple[LagVerdict, str]:
     """Return the verdict on a group that reads, or has nothing to read."""
     if sample.to_stable == 0:
-        if sample.members or _moved(history):
+        if sample.members or sample.memberless or _moved(history):
             return LagVerdict.OK, "nothing to read"
         return LagVerdict.EMPTY, "the group has no members, and there is nothing to read"
     if history.slowness.slow:
@@ -135,6 +135,12 @@ def _silent(history: LagHistory, sample: LagSample) -> tuple[LagVerdict, str]:
         return LagVerdict.STALLED, (
             f"{sample.owner} has committed nothing for {seconds:.0f} s or longer, although "
             f"{left:,} records can be read"
+        )
+    if sample.memberless:
+        # A replay of dead letters is a command that someone runs; a program that reads all the time
+        # looks alike when it is stopped.
+        return LagVerdict.OK, (
+            f"{left:,} records wait; the group never had members, so nothing shows whether it reads"
         )
     if not sample.members:
         return LagVerdict.STOPPED, f"the group has no members; {left:,} records wait"

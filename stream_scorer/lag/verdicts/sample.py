@@ -33,6 +33,7 @@ class LagSample:
         committed: The group's committed offset; None: it has not committed.
         members: Members of the group.
         owner: The member that owns the partition, as ``client at host``; empty: none.
+        memberless: Whether the group never had a member: its programs commit without joining it.
         readable: Whether a read-committed reader gets a record at or after ``committed``. False:
             only transaction markers and aborted records are left. None: not looked at.
         record_offset: Offset of that record; None: not read.
@@ -56,6 +57,7 @@ class LagSample:
     error: str = ""
     doubt: str = ""
     spread: float = 0.0
+    memberless: bool = False
 
     @property
     def complete(self) -> bool:

@@ -277,20 +277,15 @@ class LagPasses(Closing):
         starts: dict[Place, int] = {}
         for topic in for_now:
             # The partition that grew most since the last pass: its newest record is young.
-            end, at = max(topics[topic], key=lambda each: self._growth(each[1]))
+            end, at = max(topics[topic], key=lambda each: self._curves[each[1]].last_growth)
             starts[at] = max(end - _BEFORE_END, look.partitions[at].start or 0)
         for at, record in self._records.first_records(starts).items():
-            appended = (
-                None
-                if record.offset is None or record.time is None
-                else self._curves[at].append_time(record.offset, record.time)
-            )
+            if record.offset is None or record.time is None:
+                continue
+            appended = self._curves[at].append_time(record.offset, record.time)
             if appended is not None and appended.skew is not None:
                 total = sum(end for end, _ in topics[at[0]])
                 self._probed[at[0]] = (total, appended.skew)
-
-    def _growth(self, at: Place) -> int:
-        return self._curves[at].last_growth
 
 
 def _sample(look: Look, group: GroupLook, at: Place) -> LagSample:
@@ -307,6 +302,7 @@ def _sample(look: Look, group: GroupLook, at: Place) -> LagSample:
         error=group.error or partition.error,
         doubt=group.doubt,
         spread=look.spread,
+        memberless=group.memberless,
     )
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import ConsumerGroupState
 
 from stream_scorer.lag.broker import group_offsets
 from stream_scorer.lag.broker.group_names import is_pattern, limited, matching
@@ -24,11 +25,21 @@ class ListedGroups:
     Args:
         names: Of the groups; the test changes them.
         client: The client id of each member.
+        simple: Whether the groups have no protocol for members.
+        state: Of the groups.
     """
 
-    def __init__(self, names: list[str], client: str = "c") -> None:
+    def __init__(
+        self,
+        names: list[str],
+        client: str = "c",
+        *,
+        simple: bool = False,
+        state: ConsumerGroupState = ConsumerGroupState.STABLE,
+    ) -> None:
         self.names = names
         self._client = client
+        self._described = {"is_simple_consumer_group": simple, "state": state}
 
     def list_consumer_groups(self, **_: Any) -> "Future[Any]":
         return done(SimpleNamespace(valid=[SimpleNamespace(group_id=name) for name in self.names]))
@@ -36,7 +47,9 @@ class ListedGroups:
     def describe_consumer_groups(self, names: list[str], **_: Any) -> dict[str, "Future[Any]"]:
         owned = SimpleNamespace(topic_partitions=[SimpleNamespace(topic="t", partition=0)])
         member = SimpleNamespace(client_id=self._client, host="/10.0.0.7", assignment=owned)
-        return {name: done(SimpleNamespace(members=[member])) for name in names}
+        members = [member] if self._described["state"] is ConsumerGroupState.STABLE else []
+        found = SimpleNamespace(members=members, **self._described)
+        return {name: done(found) for name in names}
 
 
 def groups(
@@ -96,3 +109,22 @@ def test_a_long_client_id_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     with groups(monkeypatch, cluster, ["g"]) as found:
         owner = found.members(["g"])["g"].owners["t", 0]
     assert owner == f"{'c' * 100} at /10.0.0.7"
+
+
+@pytest.mark.parametrize(
+    ("simple", "state", "memberless"),
+    [
+        (True, ConsumerGroupState.EMPTY, True),
+        # Its members left: it keeps their protocol.
+        (False, ConsumerGroupState.EMPTY, False),
+        # It does not exist.
+        (True, ConsumerGroupState.DEAD, False),
+        (False, ConsumerGroupState.STABLE, False),
+    ],
+)
+def test_a_group_that_never_had_members_is_recognised(
+    *, simple: bool, state: ConsumerGroupState, memberless: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = ListedGroups(["g"], simple=simple, state=state)
+    with groups(monkeypatch, cluster, ["g"]) as found:
+        assert found.members(["g"])["g"].memberless is memberless

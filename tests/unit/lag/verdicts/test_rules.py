@@ -144,6 +144,29 @@ def test_a_group_that_reads_without_members_is_not_stopped() -> None:
     assert verdict is LagVerdict.OK
 
 
+def test_a_group_that_never_had_members_is_not_accused() -> None:
+    # A replay group between two replays, and a program that commits without joining its group.
+    waits = [
+        replace(each, members=0, owner="", memberless=True, committed=9_000) for each in healthy()
+    ]
+    observer, verdict = observed(*waits)
+    assert verdict is LagVerdict.OK
+    assert "never had members" in observer.see(later(waits[-1], committed=9_000)).reason
+    done = [replace(waits[0], committed=10_000, time=10.0 * at) for at in range(5)]
+    assert observed(*done)[1] is LagVerdict.OK
+    # Members that left have been there.
+    assert observed(*[replace(each, memberless=False) for each in waits])[1] is LagVerdict.STOPPED
+    assert observed(*[replace(each, memberless=False) for each in done])[1] is LagVerdict.EMPTY
+
+
+def test_a_slow_group_without_members_is_slow() -> None:
+    series = [
+        replace(each, members=0, owner="", memberless=True, committed=(each.high or 0) - 8_000)
+        for each in healthy(8)
+    ]
+    assert observed(*series)[1] is LagVerdict.SLOW
+
+
 def test_a_group_that_never_committed_is_judged_alike() -> None:
     without = [replace(each, committed=None) for each in healthy(3)]
     assert observed(*without)[1] is LagVerdict.STALLED

@@ -159,6 +159,13 @@ def test_a_named_group_without_offsets_and_members_is_unknown() -> None:
     assert passes(brokers).run().worst() == {"g": LagVerdict.UNKNOWN}
 
 
+def test_a_group_without_members_by_the_brokers_is_ok() -> None:
+    brokers = ScriptedBrokers()
+    brokers.partition(100)
+    brokers.groups["g"] = GroupLook(0, {}, frozenset({AT}), {AT: 40}, memberless=True)
+    assert verdicts(passes(brokers), brokers, 5)[1:] == [LagVerdict.OK] * 4
+
+
 def test_an_added_partition_is_given_time() -> None:
     brokers = ScriptedBrokers()
     brokers.partition(100)
