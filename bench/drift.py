@@ -19,7 +19,7 @@ All but ``cost`` is simulated from fixed seeds, so that a figure that passes onc
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from bench.drift_steps import (
@@ -34,7 +34,7 @@ from bench.drift_steps import (
     suite,
 )
 from bench.drift_thresholds import calibration
-from bench.harness.script import Number, Script, say, table
+from bench.harness.script import Number, Script, missed, say, table
 
 PARTS = (
     "suite", "run_length", "null", "fleet", "calibration", "detectors", "river", "handbook",
@@ -42,6 +42,8 @@ PARTS = (
 )  # fmt: skip
 MORE = ("peers",)
 """Parts that only run when they are named: they install other tools."""
+MOST_SECONDS = 3_600.0
+"""Maximum time of all parts that run by default."""
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -68,11 +70,13 @@ def _suite(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
 def _run_length(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
     found = run_length.measure(script.options.runs_of_run_length)
     shown = table(
-        "windows between false alarms", "case", "configured", "promise", "mean", "low", "high",
-        "10 % quantile", rows=run_length.rows(found),
+        "windows between false alarms", "case", "configured", "promise", "streams", "mean", "low",
+        "high", "10 % quantile", rows=run_length.rows(found),
     )  # fmt: skip
-    failed = [] if script.quick else run_length.gates(found)
-    return {"run_length": found}, failed, [shown]
+    microseconds = run_length.update_us()
+    failed = run_length.time_gates(microseconds)
+    failed += [] if script.quick else run_length.gates(found)
+    return {"run_length": found, "update_us": microseconds}, failed, [shown]
 
 
 def _null(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
@@ -169,7 +173,13 @@ def main() -> int:
             document[key] = held | value if isinstance(held, dict) else value
         failed += misses
         shown += tables
+    failed += [] if script.quick else time_gates(chosen, script.seconds)
     return script.conclude(document | {"seconds": script.seconds}, failed, *shown)
+
+
+def time_gates(chosen: Collection[str], seconds: float) -> list[str]:
+    """Return one line if all default parts together take too long; some of them have no limit."""
+    return missed(("{} s in all", seconds, "<=", MOST_SECONDS)) if {*PARTS} <= {*chosen} else []
 
 
 if __name__ == "__main__":

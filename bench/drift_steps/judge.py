@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench.drift_steps.scenarios import NEVER
+from bench.drift_steps.scenarios import NEVER, REFERENCE
 from stream_scorer.drift.detection.shifts.detector import Detector
 from stream_scorer.ports import Float64, Int64
 
@@ -26,7 +26,7 @@ class Verdict:
         delays: Steps from onset to alarm of each change that was found.
         false: Number of false alarms.
         false_windows: Windows of 100 steps with a false alarm.
-        windows: All windows.
+        windows: All windows after the reference, in which no alarm is possible.
     """
 
     events: int = 0
@@ -79,7 +79,7 @@ def judge(raised: Raised, onset: Int64, steps: int) -> Verdict:
             false.append(step)
     return Verdict(
         int((onset != NEVER).sum()), list(found.values()), len(false),
-        len({step // WINDOW for step in false}), steps // WINDOW,
+        len({step // WINDOW for step in false}), (steps - REFERENCE) // WINDOW,
     )  # fmt: skip
 
 

@@ -72,12 +72,11 @@ class Monitored(Detector):
         run_length: F, the budget in steps.
         seasonal: Whether a season is fitted to the reference.
         relearn: Observations after an alarm that a stream's next null is learned from.
-        only: ``calibrated`` or ``e_detector``: the alarms of that kind of detector only.
     """
 
     def __init__(
         self, reference: Float64, run_length: float, *, seasonal: bool = False,
-        relearn: int | None = None, only: str = "",
+        relearn: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__(np.zeros((reference.shape[1] + 1, 1)))
         streams, tolerance, fleet = references_of(watched(reference), seasonal=seasonal)
@@ -85,7 +84,7 @@ class Monitored(Detector):
         more = {} if relearn is None else {"relearn": relearn}
         self.changes = StreamChanges(nulls, run_length, **more)
         self._season = np.vstack([*(expected(each.season) for each in streams), np.zeros(168)])
-        self._step, self._only = len(reference), only
+        self._step = len(reference)
 
     def update(self, values: Float64) -> Alarms:
         """Add one step.
@@ -100,8 +99,7 @@ class Monitored(Detector):
             np.append(watched(values), np.nan) - season, start, start + HOUR_MS, season=season
         )
         self.changes.restart(self.changes.back())
-        changes = [each.found for each in found if self._only in ("", each.found.detector)]
-        changes.sort(key=lambda each: each.stream)
+        changes = sorted((each.found for each in found), key=lambda each: each.stream)
         return Alarms(
             np.array([each.stream for each in changes], np.int64),
             np.array([each.age for each in changes], np.int64),

@@ -47,7 +47,8 @@ def draw_status(document: dict[str, Any], *, wide: bool = False) -> None:
     console.print(calibrated_promise(document["budget"]))
     tiles = document["tiles"]
     console.print(
-        f"Late decisions: {document['late']:,}. Ranges of the input that no summary covered: "
+        f"Late decisions: {document['late']:,}; late records of the input: "
+        f"{document['late_records']:,}. Ranges of the input that no summary covered: "
         f"{tiles['gaps']:,}; twice: {tiles['overlaps']:,}. Windows dropped: {tiles['dropped']:,}."
     )
 

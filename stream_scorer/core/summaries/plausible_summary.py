@@ -17,8 +17,9 @@ _NAME_MOST: Final = 1_024
 _CELLS_MOST: Final = 4 * SEGMENTS_MOST * CELLS_MOST
 """Bytes of the packed cells of a window; each cell takes 2 to 4 in a window of 2^21 decisions."""
 _SUMS_MOST: Final = 25 * SEGMENTS_MOST
-_CELL_COUNT_MOST: Final = 2**26
-"""Maximum number of decisions of a window with cells: its sums then fit into 64 bits."""
+_SUM_COUNT_MOST: Final = 2**25
+"""Maximum number of decisions of a window with sums: each adds less than 44 * 2^32 to a sum of
+logarithms, so those of one summary fit into 64 bits. Of several, a reader checks it."""
 _ARRIVALS_MOST: Final = 4_000
 _REASONS_MOST: Final = 100
 _REASON_LONGEST: Final = 64
@@ -73,7 +74,7 @@ def _refuse_packed(window: Mapping[str, Any]) -> None:
     cells, sums = len(window.get("cells", b"")), len(window.get("sums", b""))
     if cells > _CELLS_MOST or sums > _SUMS_MOST:
         raise ValueError(f"summary: a window with {cells} bytes of cells and {sums} of sums")
-    if sums and window["count"] > _CELL_COUNT_MOST:
+    if sums and window["count"] > _SUM_COUNT_MOST:
         raise ValueError(f"summary: a window of {window['count']} decisions cannot have sums")
     if not 0 <= window.get("late", 0) <= window["count"]:
         raise ValueError(f"summary: more than {window['count']} decisions of a window are late")

@@ -17,7 +17,8 @@ from typing import Final
 from stream_scorer.drift.alarms.contract import Alarm, EpisodeState, Severity
 
 EPISODES_MOST: Final = 1_000
-"""Maximum number of episodes that are kept; the oldest closed ones are forgotten first."""
+"""Maximum number of episodes that are kept; the oldest closed ones are forgotten first. If all are
+open, the oldest one is closed."""
 COMMANDS_MOST: Final = 100
 """Maximum number of commands that an episode remembers."""
 _ANSWERED: Final = ("acknowledged", "accepted", "snoozed")
@@ -82,12 +83,21 @@ class Episodes:
         """Return a copy."""
         return Episodes(dict(self.records))
 
-    def open(self, alarm: Alarm) -> None:
-        """Begin an episode with an alarm, whose ``episode`` is its ``event_id``."""
+    def open(self, alarm: Alarm) -> list[Alarm]:
+        """Begin an episode with an alarm, whose ``episode`` is its ``event_id``.
+
+        Returns:
+            The event of the episode that it closes: the oldest one, if too many are open.
+        """
+        ended: list[Alarm] = []
         if len(self.records) >= EPISODES_MOST:
             closed = (name for name, each in self.records.items() if not each.is_open)
-            del self.records[next(closed, next(iter(self.records)))]
+            gone = self.records.pop(next(closed, next(iter(self.records))))
+            if gone.is_open:
+                cause = str(alarm.window_end)
+                ended.append(changed(gone.opened, "closed", cause, alarm.detected_at))
         self.records[alarm.episode] = EpisodeRecord(alarm, EpisodeState.OPEN, 0, "", ())
+        return ended
 
     def opened(self) -> list[EpisodeRecord]:
         """Return the open episodes, oldest first."""

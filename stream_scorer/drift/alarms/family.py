@@ -263,7 +263,7 @@ class Family:
         return found
 
     def load(self, arrays: dict[str, np.ndarray], mine: Int64, theirs: Int64) -> None:
-        """Continue from a state.
+        """Continue from a state, with this family's own tolerance.
 
         Args:
             arrays: See :meth:`arrays`.
@@ -277,7 +277,6 @@ class Family:
         for name in ("low", "high", "mean"):
             getattr(self, name)[mine] = arrays[name][theirs]
         self._moments[mine] = arrays["moments"][theirs]
-        self._bands()
         spread = self.spread.copy()
         spread[mine] = arrays["spread"][theirs]
         self._widen(spread)
@@ -289,6 +288,8 @@ class Family:
             rows[self._members] = _state_of(self._e)
             rows[mine] = arrays["e"][theirs]
             self._e.restore(np.ascontiguousarray(rows[self._members]).tobytes())
+        # Evidence against a band is none against another: the tolerance may have changed.
+        self._forget_evidence(self._bands())
 
     def _update_calibrated(self, values: Float64) -> list[ChangeFound]:
         alarms = self._calibrated.update(np.asarray(values, np.float64))
@@ -323,18 +324,25 @@ class Family:
         self.spread = spread
         self._calibrated.widen(spread)
 
-    def _bands(self) -> None:
-        """Give the e-detector the current bands; its evidence stays."""
+    def _bands(self) -> Bool:
+        """Give the e-detector the current bands; its evidence stays.
+
+        Returns:
+            bool[k], streams whose band is another one than before.
+        """
+        changed = np.zeros(len(self.nulls), np.bool_)
         if not len(self._members):
-            return
+            return changed
         band = band_with_tolerance(self.low, self.high, self.nulls.delta)[:, self._members]
         if self._e is None:
             self._e = EDetector(
                 band, self._guaranteed_length, weights=self.nulls.share[self._members]
             )
         state = _state_of(self._e)
+        changed[self._members] = (state[:, e_kernels.LOW :] != band.T).any(axis=1)
         state[:, e_kernels.LOW :] = band.T
         self._e.restore(state.tobytes())
+        return changed
 
     def _forget_evidence(self, streams: Bool) -> None:
         if self._e is not None:

@@ -122,8 +122,7 @@ class FaultBook:
                 for streams, mine in self._owned_alone(watch, opened):
                     streams.hold(mine)
                 self.open[key] = opened
-                watch.episodes.open(alarm)
-                found.append(alarm)
+                found += [*watch.episodes.open(alarm), alarm]
             elif fault.open and known is not None:
                 self.open[key] = OpenFault(known.event_id, model, version, fault)
             elif known is not None:

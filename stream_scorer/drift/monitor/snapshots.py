@@ -64,6 +64,7 @@ def document_of(watch: DriftWatch, summaries_offset: int) -> MonitorDocument:
         guaranteed_windows=windows / GUARANTEED_SHARE,
         calibrated_windows=windows / (1 - min(shares, default=GUARANTEED_SHARE)),
         eta=references[-1].eta if references else ETA, patience=windows,
+        late_records=watch.arrivals.late,
     )  # fmt: skip
     alarmed = {
         (each.opened.model, each.opened.version, each.opened.stream)

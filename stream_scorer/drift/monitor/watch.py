@@ -282,8 +282,7 @@ class DriftWatch:
             snoozed=self.snoozed(watch.model, watch.version, text),
             detected_at=self.detected_at,
         )  # fmt: skip
-        self.episodes.open(made)
-        return [made]
+        return [*self.episodes.open(made), made]
 
     def _trigger_open(self, watch: VersionWatch, streams: StreamsOfVersion) -> bool:
         triggers = {key.text for key in streams.keys if is_trigger(key)}

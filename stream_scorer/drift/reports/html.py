@@ -61,6 +61,7 @@ def _tiles(status: Mapping[str, Any]) -> str:
         ("streams watched", sum(each["watched"] for each in states)),
         ("streams learning", sum(each["learning"] for each in states)),
         ("late decisions", status["late"]),
+        ("late records", status["late_records"]),
     ]
     shown = "".join(f'<div class="tile"><b>{n:,}</b>{name}</div>' for name, n in tiles)
     snooze = status["snooze"]

@@ -22,8 +22,8 @@ def calibrated_promise(budget: Mapping[str, Any]) -> str:
         f"Calibrated: thresholds are set so that the mean time to a false alarm over all streams "
         f"of a model version is near {_windows(budget, 'calibrated_windows')}, with the "
         "autocorrelation, the season and the length of each stream's reference taken into account. "
-        "It is measured, not proven. Both together give at most one false alarm in "
-        f"{_number(budget['false_alarm_days'])} days on average."
+        "It is measured, not proven. Both together give about one false alarm of each model "
+        f"version in {_number(budget['false_alarm_days'])} days."
     )
 
 

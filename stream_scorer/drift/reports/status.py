@@ -38,7 +38,7 @@ def status_of(document: MonitorDocument | None) -> dict[str, Any]:
         return {
             "detected_at": None, "watermark": None, "budget": None, "versions": [], "streams": [],
             "open": [], "faults": [], "tiles": {"gaps": 0, "overlaps": 0, "dropped": 0}, "late": 0,
-            "snooze": None, "river": [],
+            "late_records": 0, "snooze": None, "river": [],
         }  # fmt: skip
     meta = document.meta
     return {
@@ -51,6 +51,7 @@ def status_of(document: MonitorDocument | None) -> dict[str, Any]:
         "faults": [_fault(each) for each in document.faults],
         "tiles": {"gaps": meta.gaps, "overlaps": meta.overlaps, "dropped": meta.dropped},
         "late": meta.late,
+        "late_records": meta.late_records,
         "snooze": iso(meta.snooze_until),
         "river": [row for each in document.versions for row in river_of(each)],
     }

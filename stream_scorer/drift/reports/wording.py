@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
+from stream_scorer.drift.alarms.contract import Severity
 from stream_scorer.drift.reports.charts import figure
 from stream_scorer.drift.reports.events import short
 from stream_scorer.models.reference.stream_values import LOGARITHM_MOST
@@ -49,10 +50,19 @@ _ASK_PERFORMANCE: Final = (
 _ASK_FEATURE: Final = (
     "No action now: the score did not move with it. It explains a later alarm of the score."
 )
+_ASK_FEATURE_OF_SCORE: Final = (
+    "Look at it today, with the open alarm of the score: it may be the cause."
+)
 _ASK_FLEET: Final = (
     "Everything moved together: look for a cause that all events share, such as a holiday, a "
     "release of the producers or the time of their clocks."
 )
+
+_ASKS_OF_KIND: Final = {
+    "snooze": "Nothing: alarms that are open at its end count by their own severity again.",
+    "fleet": _ASK_FLEET,
+    "performance": _ASK_PERFORMANCE,
+}
 
 
 def headline(event: Mapping[str, Any]) -> str:
@@ -100,15 +110,13 @@ def asks(event: Mapping[str, Any]) -> str:
     """Return what an event asks a person to do."""
     if event["consequence_of"]:
         return f"Nothing: it is a consequence of the fault {event['consequence_of']}."
-    if event["kind"] == "snooze":
-        return "Nothing: alarms that are open at its end count by their own severity again."
     if event["kind"] == "fault":
         return _ASKS.get(event["stream"], _ASKS["rejects"])
-    if event["kind"] == "fleet":
-        return _ASK_FLEET
-    if event["kind"] == "performance":
-        return _ASK_PERFORMANCE
-    return _ASK_SCORE if event["field"] in {"score", "outcome"} else _ASK_FEATURE
+    if event["kind"] in _ASKS_OF_KIND:
+        return _ASKS_OF_KIND[event["kind"]]
+    if event["field"] in {"score", "outcome"}:
+        return _ASK_SCORE
+    return _ASK_FEATURE_OF_SCORE if event["severity"] == Severity.WARN else _ASK_FEATURE
 
 
 def fault_text(name: str, field: str | None, value: float | None, usual: float | None) -> str:

@@ -48,6 +48,8 @@ class MonitorProgress:
         calibrated_windows: Run length of the calibrated detectors, in windows.
         eta: Probability that a band of the reference misses its mean.
         patience: Number of windows for which an alarm's error is stated.
+        late_records: Input records that the rules for the input did not count, because their
+            window of arrival had closed.
     """
 
     detected_at: int
@@ -66,6 +68,7 @@ class MonitorProgress:
     calibrated_windows: float
     eta: float
     patience: float
+    late_records: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

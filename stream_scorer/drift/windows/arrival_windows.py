@@ -1,6 +1,7 @@
 """Merges the summaries' windows of arrival, by the Kafka timestamps of the input records.
 
-A window closes when each active partition has records of a later one.
+A window closes when each active partition has records of a later one. A partition is idle when it
+has had none of a later window for the width of a window and ``watermarks.IDLE_MS`` more.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,10 @@ class ArrivalWindows:
 
     Args:
         partitions: The input's partitions.
+
+    Attributes:
+        late: Number of records that are in no window: they came after it had closed, or it was
+            dropped because too many were open.
     """
 
     def __init__(self, partitions: Iterable[int]) -> None:
@@ -30,6 +35,7 @@ class ArrivalWindows:
         self._open: dict[tuple[int, int], ClosedArrivals] = {}
         self._passed = -1
         self._time = KafkaTime()
+        self.late = 0
 
     def copy(self) -> "ArrivalWindows":
         """Return a copy; a window is replaced, never changed."""
@@ -61,19 +67,20 @@ class ArrivalWindows:
         if not tiled:
             for key, window in self._open.items():
                 self._open[key] = replace(window, tiled=False)
-        newest = self._watermarks.least(now)
+        newest = self._watermarks.least(now, max(each.width_ms for each in found))
         if newest is not None:
             self._passed = max(self._passed, newest)
         closing = sorted(key for key in self._open if key[0] + key[1] <= self._passed)
         closed = [self._open.pop(key) for key in closing]
         while len(self._open) > ARRIVALS_MOST:
-            del self._open[max(self._open)]
+            self.late += self._open.pop(max(self._open)).records
         return closed
 
     def _count(self, more: ArrivalWindow) -> None:
         width = more.width_ms if HOUR_MS % more.width_ms else HOUR_MS
         start = more.start - more.start % width
         if start + width <= self._passed:
+            self.late += more.records
             return
         known = self._open.get((start, width))
         rejected = dict(known.rejected) if known else {}
@@ -90,7 +97,7 @@ class ArrivalWindows:
         """Return the state for JSON."""
         return {
             "watermarks": self._watermarks.document(), "passed": self._passed,
-            "time": self._time.document(),
+            "time": self._time.document(), "late": self.late,
             "open": [
                 [each.start, each.end, each.records, each.late, each.rejected, each.tiled]
                 for _, each in sorted(self._open.items())
@@ -108,6 +115,7 @@ class ArrivalWindows:
         made = cls(())
         made._watermarks = Watermarks.read(document["watermarks"])
         made._passed, made._time = int(document["passed"]), KafkaTime.read(document["time"])
+        made.late = int(document.get("late", 0))
         for start, end, records, late, rejected, tiled in document["open"]:
             counts = {str(reason): int(count) for reason, count in rejected.items()}
             made._open[start, end - start] = ClosedArrivals(

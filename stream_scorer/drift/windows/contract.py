@@ -24,8 +24,8 @@ class ClosedWindow:
         counts: int64[s, c], decisions by segment and cell; int64[0, 0] without a reference.
         score_sum: int64[s], sum of the scores in units of 2^-32.
         log_sum: int64[s], sum of ln(1 + amount in minor units), in units of 2^-32.
-        tiled: Whether its summaries cover the input without a gap and without an overlap. A
-            window that is not tiled is neither judged nor learned.
+        tiled: Whether its summaries cover the input without a gap and without an overlap, and its
+            sums fit into 64 bits. A window that is not tiled is neither judged nor learned.
     """
 
     model: str

@@ -93,9 +93,15 @@ class Watermarks:
         if watermark > known:
             self._set(number, watermark, now)
 
-    def least(self, now: int) -> int | None:
-        """Return the smallest watermark of the active partitions; None if one of them has none."""
-        self._expire(now)
+    def least(self, now: int, step_ms: int = 0) -> int | None:
+        """Return the smallest watermark of the active partitions; None if one of them has none.
+
+        Args:
+            now: Kafka time, ms.
+            step_ms: By how much a watermark moves at a time: that of an active partition stays for
+                so long, and is idle after ``IDLE_MS`` more.
+        """
+        self._expire(now, IDLE_MS + step_ms)
         while self._heap and self._is_stale(self._heap[0]):
             heappop(self._heap)
         return self._heap[0][0] or None if self._heap else None
@@ -114,11 +120,11 @@ class Watermarks:
         watermark, number = entry
         return number not in self._active or self._active[number][0] != watermark
 
-    def _expire(self, now: int) -> None:
+    def _expire(self, now: int, idle_ms: int) -> None:
         while self._active:
             number, (watermark, moved) = next(iter(self._active.items()))
             # One that moved after now did so before Kafka time went back.
-            if 0 <= now - moved < IDLE_MS:
+            if 0 <= now - moved < idle_ms:
                 return
             del self._active[number]
             self._idle[number] = watermark
@@ -126,7 +132,7 @@ class Watermarks:
     def _has_room(self, now: int) -> bool:
         if len(self) < PARTITIONS_MOST:
             return True
-        self._expire(now)
+        self._expire(now, IDLE_MS)
         if not self._idle:
             return False
         del self._idle[next(iter(self._idle))]

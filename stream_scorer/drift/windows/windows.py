@@ -8,7 +8,8 @@ not. That time is measured by the summaries' Kafka timestamps, not by a clock, s
 same summaries again closes the same windows at the same places.
 
 All counts and sums are integers. So a window has the same bits, however its events were cut into
-batches.
+batches. A window whose sums do not fit into 64 bits is marked, as one with a gap is: those of
+logarithms have room for 2 * 10^8 events with usual amounts.
 
 Any client that may write to the topic chooses the windows. Forged ones may never close. So the
 numbers of open windows, of their cells and of partitions are limited. A forged watermark would
@@ -26,7 +27,7 @@ from stream_scorer.core.summaries.summary_reading import (
     milliseconds_of,
     read_windows,
 )
-from stream_scorer.drift.windows.contract import ClosedWindow
+from stream_scorer.drift.windows.contract import ClosedWindow, Int64
 from stream_scorer.drift.windows.kafka_time import KafkaTime
 from stream_scorer.drift.windows.watermarks import Watermarks
 
@@ -35,6 +36,7 @@ OPEN_MOST: Final = 10_000
 OPEN_CELLS_MOST: Final = 1 << 22
 """Maximum number of cells of all open windows together, 32 MiB; of more, likewise."""
 HOUR_MS: Final = 3_600_000
+_SUM_MOST: Final = 2**63 - 1
 _FEW: Final = 100
 """So many new windows of a summary are inserted one by one; more are sorted with the others."""
 
@@ -147,8 +149,11 @@ class Windows:
             known.count += window.count
             known.late += window.late
             known.counts += window.counts
-            known.score_sum += window.score_sum
-            known.log_sum += window.log_sum
+            if _fits(known.score_sum, window.score_sum) and _fits(known.log_sum, window.log_sum):
+                known.score_sum += window.score_sum
+                known.log_sum += window.log_sum
+            else:
+                known.tiled = False
             return
         self._open[key] = ClosedWindow(
             *name, segments, start, start + width, window.count, window.late, window.counts,
@@ -236,3 +241,8 @@ class Windows:
             self._own.add(key)
             self._cells += window.counts.size
         self._by_end = sorted((window.end, key) for key, window in self._open.items())
+
+
+def _fits(known: Int64, more: Int64) -> bool:
+    """Whether sums that are not negative have a sum of 64 bits."""
+    return bool((known <= _SUM_MOST - more).all())

@@ -65,7 +65,7 @@ def document() -> MonitorDocument:
         detected_at=START + 2 * HOUR, watermark=START + HOUR, window_ms=HOUR,
         summaries_offset=120, commands_offset=3, gaps=1, overlaps=0, late=4, dropped=0,
         snooze_until=0, false_alarm_days=30.0, windows=720.0, guaranteed_windows=1440.0,
-        calibrated_windows=1440.0, eta=0.05, patience=720.0,
+        calibrated_windows=1440.0, eta=0.05, patience=720.0, late_records=6,
     )  # fmt: skip
     fault = QualityFault(
         "missing", "country", "all", START, START + HOUR, 0.25, 0.01, float("inf"), open=True

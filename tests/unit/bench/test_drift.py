@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 
-from bench.drift import MORE, PARTS
+from bench.drift import MORE, PARTS, time_gates
 from bench.drift_steps import cost, detectors, family, quality, river, run_length, suite
 from bench.drift_steps.judge import Verdict, judge, run
-from bench.drift_steps.scenarios import NEVER, Case, bernoulli, cases, correlated, scenario
+from bench.drift_steps.scenarios import (
+    NEVER,
+    REFERENCE,
+    Case,
+    bernoulli,
+    cases,
+    correlated,
+    scenario,
+)
 from bench.drift_thresholds import calibration
 from stream_scorer.drift.detection.river.registry import DETECTORS
 
@@ -64,9 +72,10 @@ def test_the_first_alarm_in_time_is_right_all_others_are_false() -> None:
     assert verdict.false == 5
     # 1,250 and 1,260 share a window.
     assert verdict.false_windows == 4
-    assert verdict.windows == 50
+    # The first 300 steps are the reference.
+    assert verdict.windows == 47
     assert verdict.f1 == pytest.approx(2 * 2 / (2 * 2 + 5 + 1))
-    assert verdict.p_false == pytest.approx(4 / 50)
+    assert verdict.p_false == pytest.approx(4 / 47)
     assert verdict.delay == 600
 
 
@@ -85,8 +94,10 @@ def test_each_figure_that_misses_fails_the_suite() -> None:
 
 
 def test_each_figure_that_misses_fails_the_family() -> None:
-    assert family.null_gates({"null_alarms": 37, "null_burst": 1}) == []
-    assert len(family.null_gates({"null_alarms": 38, "null_burst": 2})) == 2
+    for runs, most in ((100, 37), (4, 4), (400, 124)):
+        good = {"null_alarms": most, "null_burst": 1, "null_runs": runs}
+        assert family.null_gates(good) == []
+        assert len(family.null_gates(good | {"null_alarms": most + 1, "null_burst": 2})) == 2
     assert family.fleet_gates({"rho 0": 0.99}) == []
     assert len(family.fleet_gates({"rho 0": 0.98, "rho 0.3": 1.0})) == 1
 
@@ -115,14 +126,41 @@ def test_a_run_length_is_windows_per_alarm_with_its_interval() -> None:
 
 
 def test_each_promise_that_is_missed_fails() -> None:
-    def line(low: float, mean: float, guaranteed: float) -> dict[str, object]:
+    def line(low: float, mean: float, guaranteed: float, members: int) -> dict[str, object]:
         return {
             "configured": 720, "calibrated": {"low": low, "mean": mean},
-            "guaranteed": {"low": guaranteed},
+            "guaranteed": {"low": guaranteed, "members": members},
         }  # fmt: skip
 
-    assert run_length.gates({"iid": line(648, 1_440, 720)}) == []
-    assert len(run_length.gates({"iid": line(647, 1_441, 719)})) == 3
+    assert run_length.gates({"iid": line(648, 1_440, 7_200, 200)}) == []
+    assert len(run_length.gates({"iid": line(647, 1_441, 7_199, 199)})) == 4
+
+
+def test_times_above_their_limits_fail() -> None:
+    assert run_length.time_gates(1.0) == []
+    assert len(run_length.time_gates(1.1)) == 1
+    assert time_gates(PARTS, 3_600) == []
+    assert len(time_gates([*PARTS, *MORE], 3_601)) == 1
+    assert time_gates(PARTS[1:], 3_601) == []
+
+
+def test_the_guaranteed_detectors_are_judged_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that their calibrated twins report first does not use up their evidence."""
+    values = correlated(np.random.default_rng(5), REFERENCE + 400, 20, 0.0, 0.0)
+    values[REFERENCE:] += 2.0
+    monkeypatch.setattr(run_length, "REFERENCE", REFERENCE)
+    begun = (run_length._guaranteed(values), run_length._calibrated(values, seasonal=False))
+    alone, both = (
+        next(step for step in range(REFERENCE, len(values)) if alarmed(step))
+        for alarmed, _ in begun
+    )
+    assert alone > both
+    assert 10 < begun[0][1] <= 20
+
+
+def test_too_few_streams_in_the_class_are_counted() -> None:
+    values = correlated(np.random.default_rng(6), run_length.REFERENCE, 20, 0.0, 0.5)
+    assert run_length._guaranteed(values)[1] == 0
 
 
 def test_rates_of_errors_change_in_half_of_the_streams() -> None:

@@ -59,7 +59,7 @@ def test_a_layout_that_no_scorer_writes_is_refused(changed: dict[str, Any]) -> N
     "changed",
     [
         {"cells": bytes(4 * 64 * 2_048 + 1)}, {"sums": bytes(1_601)}, {"late": -1}, {"late": 6},
-        {"count": 2**26 + 1, "amount_minor_min": 0, "amount_minor_max": 2**30, "amount_bins": []},
+        {"count": 2**25 + 1, "amount_minor_min": 0, "amount_minor_max": 2**30, "amount_bins": []},
     ],
 )  # fmt: skip
 def test_packed_counts_that_no_scorer_writes_are_refused(changed: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from stream_scorer.drift.alarms.contract import EpisodeState, Severity
 from stream_scorer.drift.alarms.episodes import (
     EPISODES_MOST,
     Episodes,
+    changed,
     event_id,
 )
 from tests.support.drift.documents import alarm
@@ -78,15 +79,18 @@ def test_the_episodes_of_a_version_are_closed_together(book: Episodes) -> None:
     assert [each.episode for each in closed] == [NAME, "b"]
 
 
-def test_the_oldest_closed_episodes_are_forgotten(book: Episodes) -> None:
+def test_the_oldest_episodes_make_room_and_closed_ones_first(book: Episodes) -> None:
     for number in range(EPISODES_MOST - 1):
         book.open(alarm(event_id=f"{number}", episode=f"{number}"))
     book.close("5", 1, "back", 1)
-    book.open(alarm(event_id="new", episode="new"))
+    assert book.open(alarm(event_id="new", episode="new")) == []
     assert len(book.records) == EPISODES_MOST
     assert "5" not in book.records
-    book.open(alarm(event_id="newer", episode="newer"))
+    (event,) = book.open(alarm(event_id="newer", episode="newer", window_end=77, detected_at=88))
     assert NAME not in book.records
+    assert (event.episode, event.change, event.detected_at) == (NAME, "closed", 88)
+    assert event == changed(alarm(), "closed", "77", 88)
+    assert book.close(NAME, 99, "back", 99) is None
 
 
 def test_copies_are_separate(book: Episodes) -> None:

@@ -250,6 +250,19 @@ def test_a_copy_and_a_state_continue_alike(nulls: Nulls) -> None:
             np.testing.assert_array_equal(values, family.arrays()[name])
 
 
+def test_a_state_is_read_with_another_tolerance() -> None:
+    streams = [stream("f1", "missing", mean=0.01, scale=0.02), stream("f2")]
+    strict, wide = nulls_of(streams, 0.0), nulls_of(streams, 0.5)
+    before, after, every = Family(strict, 720), Family(wide, 720), np.arange(3)
+    feed(before, strict, 40, {0: 0.02}, at=0)
+    assert before.log_evidence[0] > 0
+    after.load({name: each.copy() for name, each in before.arrays().items()}, every, every)
+    np.testing.assert_array_equal(after.arrays()["e"], Family(wide, 720).arrays()["e"])
+    # A change within the new tolerance is none: only its own band is tested.
+    assert feed(after, wide, 2_000, {0: 0.009}, at=0, noise=0.0) == []
+    assert after.log_evidence[0] <= 0
+
+
 def feed(
     family: Family, nulls: Nulls, steps: int, shifts: dict[int, float], at: int, seed: int = 0,
     noise: float = 1.0,

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 import numpy as np
+import pytest
 
+from stream_scorer.drift.alarms import episodes
 from stream_scorer.drift.alarms.contract import Alarm, Severity
 from stream_scorer.drift.monitor.watch import DriftWatch
 from tests.support.drift.synthetic import FEATURES, HOUR, START, Shift, summaries, watch
@@ -49,6 +51,22 @@ def test_a_change_of_the_score_after_a_fleet_alarm_pages() -> None:
     (found,) = opened(fold(watch(), 400, shifts), SCORE)
     assert found.severity is Severity.PAGE
     assert hour(found.window_end) <= 120 + 10
+
+
+def test_an_episode_that_makes_room_has_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who follows the events knows which episodes are open."""
+    monkeypatch.setattr(episodes, "EPISODES_MOST", 1)
+    shifts = {60: Shift(score=1.6), 75: Shift(score=4.0), 150: Shift(missing={"f1": 0.2})}
+    state = watch()
+    found = fold(state, 200, shifts)
+    names: dict[str, set[str]] = {"opened": set(), "closed": set()}
+    for each in found:
+        names[each.change].add(each.episode)
+    assert {each.kind for each in found if each.change == "opened"} >= {"drift", "fault"}
+    assert len(names["opened"]) > len(state.episodes.records) == 1
+    assert names["opened"] - names["closed"] == {
+        each.opened.episode for each in state.episodes.opened()
+    }
 
 
 def test_a_fleet_that_returns_is_one_event() -> None:

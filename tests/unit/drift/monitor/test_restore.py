@@ -9,10 +9,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.drift.alarms.contract import Alarm
-from stream_scorer.drift.monitor.snapshots import continue_from, snapshot_of
+from stream_scorer.drift.monitor.snapshots import continue_from, document_of, snapshot_of
 from stream_scorer.drift.monitor.watch import DriftWatch
 from stream_scorer.drift.state.document import MonitorDocument
 from stream_scorer.drift.state.snapshot import pack, unpack
+from stream_scorer.security.canonical_json import canonical, parse
 from tests.support.drift.synthetic import FEATURES, HOUR, START, Shift, lookup, summaries, watch
 
 WINDOWS = 260
@@ -67,6 +68,25 @@ def test_restarts_anywhere_change_nothing(cuts: list[int]) -> None:
     found = run(state, before, WINDOWS, found)
     assert repr(found) == repr(expected()[0])
     assert snapshot_of(state, WINDOWS) == expected()[1]
+
+
+def test_late_records_are_a_part_of_the_state() -> None:
+    state = watch()
+    run(state, 0, 3, [])
+    state.arrivals.late = 7
+    read = continue_from(snapshot_of(state, 3), watch(), lookup)
+    assert document_of(read, 3).meta.late_records == read.arrivals.late == 7
+
+
+def test_a_snapshot_of_an_earlier_release_has_no_late_records() -> None:
+    sections = dict(unpack(expected()[1]))
+    for name in ("meta", "fold"):
+        values = parse(sections[name])
+        part = values["arrivals"] if name == "fold" else values
+        del part["late" if name == "fold" else "late_records"]
+        sections[name] = canonical(values)
+    read = continue_from(pack(sections), watch(), lookup)
+    assert document_of(read, 3).meta.late_records == 0
 
 
 def test_the_stream_of_the_test_has_every_kind_of_event() -> None:

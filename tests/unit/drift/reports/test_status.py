@@ -24,7 +24,7 @@ def test_it_is_json_without_nan(status: dict[str, Any]) -> None:
 def test_the_keys_are_those_of_the_manual(status: dict[str, Any]) -> None:
     assert set(status) == {
         "detected_at", "watermark", "budget", "versions", "streams", "open", "faults", "tiles",
-        "late", "snooze", "river",
+        "late", "late_records", "snooze", "river",
     }  # fmt: skip
     assert {
         "false_alarm_days", "windows", "guaranteed_windows", "calibrated_windows", "eta",
@@ -34,6 +34,10 @@ def test_the_keys_are_those_of_the_manual(status: dict[str, Any]) -> None:
         "model", "version", "stream", "state", "class", "learning_until", "mean", "value",
         "tolerance", "log_evidence", "share_of_budget", "since",
     } <= set(status["streams"][0])  # fmt: skip
+
+
+def test_what_came_too_late_is_counted(status: dict[str, Any]) -> None:
+    assert (status["late"], status["late_records"]) == (4, 6)
 
 
 def test_each_stream_is_measured_against_its_share(status: dict[str, Any]) -> None:

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from stream_scorer.drift.alarms.contract import Severity
 from stream_scorer.drift.quality.arrivals import SHARES
 from stream_scorer.drift.reports.events import event_of
 from stream_scorer.drift.reports.promises import calibrated_promise, guaranteed_promise
 from stream_scorer.drift.reports.wording import asks, fault_text, headline, when
+from stream_scorer.models.reference.stream_values import stream_keys
+from tests.support.core.watched import bins_of
 from tests.support.drift.documents import alarm
 
 MANUAL = (Path(__file__).parents[4] / "docs" / "MONITORING.md").read_text()
@@ -29,6 +32,15 @@ def test_the_manual_names_no_other_fault() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(FAULTS)
 
 
+def test_the_manual_names_each_measure() -> None:
+    table = MANUAL[MANUAL.index("| stream | where | what |") :].split("\n\n")[0]
+    for key in stream_keys(bins_of(1), ["channel=POS"]):
+        if key.field in {"score", "outcome", "amount", "segment"} and "share" in key.measure:
+            assert f"`{key.field}/{key.measure}`" in table
+        else:
+            assert f"{re.sub(':.*', ':VALUE', key.measure)}`" in table
+
+
 @pytest.mark.parametrize(
     ("usual", "now", "factor"),
     [(8.2, 8.2 + 4.6, "times 100"), (8.2, 5.9, "times 1/10"), (8.2, 15.1, "times 1,000")],
@@ -43,13 +55,16 @@ def test_a_field_that_is_gone_is_named() -> None:
 
 
 def test_the_answer_depends_on_what_moved() -> None:
-    score, feature, fleet, owned = (
+    score, feature, fleet, owned, cause = (
         asks(event_of(alarm(**changed)))
         for changed in (
-            {}, {"field": "hour"}, {"kind": "fleet"}, {"consequence_of": "f" * 16},
+            {}, {"field": "hour", "severity": Severity.NOTE}, {"kind": "fleet"},
+            {"consequence_of": "f" * 16}, {"field": "hour", "severity": Severity.WARN},
         )
     )  # fmt: skip
-    assert len({score, feature, fleet, owned}) == 4
+    assert len({score, feature, fleet, owned, cause}) == 5
+    assert "No action now" in feature
+    assert "today" in cause
     assert "f" * 16 in owned
 
 
@@ -70,7 +85,8 @@ def test_the_promises_have_numbers_and_no_discovery_rate() -> None:
     first, second = guaranteed_promise(budget), calibrated_promise(budget)
     assert "at least 1,440 windows (60 days)" in first
     assert "near 1,500 windows (62 days)" in second
-    assert "30 days" in second
+    assert "about one false alarm of each model version in 30 days" in second
+    assert "at most" not in second
     assert not re.search(r"FDR|false.discover", first + second, re.IGNORECASE)
 
 

@@ -80,6 +80,21 @@ def test_short_windows_are_merged_into_hours() -> None:
     assert (closed.start, closed.end, closed.count) == (HOUR, 2 * HOUR, 2)
 
 
+@pytest.mark.parametrize("name", ["score_sum", "log_sum"])
+@pytest.mark.parametrize("last", [0, 1])
+def test_a_window_whose_sums_overflow_is_marked(name: str, last: int) -> None:
+    """No sum wraps around to a number that looks usual."""
+    one, half, count = Windows((0,), 0), 2**62, 2**31 - 1
+    for total, hours in ((half, (1,)), (half - 1 + last, (1, 9))):
+        made = summary(0, *hours)
+        sums = {"score_sum": np.array([5]), "log_sum": np.array([7])} | {name: np.array([total])}
+        made["windows"][0] |= {"count": count, "sums": packed_sums(*sums.values())}
+        closed = one.update(made, 0)
+    assert closed[0].tiled == (last == 0)
+    assert getattr(closed[0], name).tolist() == [half if last else 2**63 - 1]
+    assert closed[0].count == 2 * count
+
+
 def test_a_summary_that_does_not_fit_marks_what_is_open() -> None:
     one = Windows((0,), 0)
     one.update(summary(0, 1), 0)
