@@ -136,12 +136,8 @@ def _silent(history: LagHistory, sample: LagSample) -> tuple[LagVerdict, str]:
             f"{sample.owner} has committed nothing for {seconds:.0f} s or longer, although "
             f"{left:,} records can be read"
         )
-    if sample.memberless:
-        # A replay of dead letters is a command that someone runs; a program that reads all the time
-        # looks alike when it is stopped.
-        return LagVerdict.OK, (
-            f"{left:,} records wait; the group never had members, so nothing shows whether it reads"
-        )
+    if sample.on_demand:
+        return LagVerdict.OK, f"{left:,} records wait; a command reads them when someone runs it"
     if not sample.members:
         return LagVerdict.STOPPED, f"the group has no members; {left:,} records wait"
     since = sample.time - history.first_time

@@ -34,6 +34,7 @@ class LagSample:
         members: Members of the group.
         owner: The member that owns the partition, as ``client at host``; empty: none.
         memberless: Whether the group never had a member: its programs commit without joining it.
+        on_demand: Whether a command reads it when someone runs it, as ``dlq replay``.
         readable: Whether a read-committed reader gets a record at or after ``committed``. False:
             only transaction markers and aborted records are left. None: not looked at.
         record_offset: Offset of that record; None: not read.
@@ -58,6 +59,7 @@ class LagSample:
     doubt: str = ""
     spread: float = 0.0
     memberless: bool = False
+    on_demand: bool = False
 
     @property
     def complete(self) -> bool:

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -91,6 +91,7 @@ class LagPasses(Closing):
         rules: The numbers of the rules.
         records_most: Records that are read in a pass.
         event_time: Returns the event time of a record, seconds since the epoch; None: not known.
+        on_demand: Groups whose programs run only when someone starts them, as ``dlq replay``.
 
     Attributes:
         snapshot: The last pass.
@@ -104,6 +105,7 @@ class LagPasses(Closing):
         rules: LagRules,
         records_most: int = 200,
         event_time: Callable[[Place, bytes | None], float | None] = lambda _, __: None,
+        on_demand: Collection[str] = (),
     ) -> None:
         self._looks = looks
         self._records = records
@@ -111,6 +113,7 @@ class LagPasses(Closing):
         self._rules = rules
         self._records_most = records_most
         self._event_time = event_time
+        self._on_demand = on_demand
         self._event_times: dict[tuple[Place, int], float] = {}
         self._curves: dict[Place, LogEndCurve] = defaultdict(LogEndCurve)
         self._histories: dict[Watched, LagHistory] = {}
@@ -168,7 +171,7 @@ class LagPasses(Closing):
                 self._curves[at].add(look.time, partition.high)
         self._forget(look)
         samples = {
-            (name, at): _sample(look, group, at)
+            (name, at): _sample(look, group, at, on_demand=name in self._on_demand)
             for name, group in look.groups.items()
             for at in group.places
             if at in look.partitions
@@ -288,7 +291,7 @@ class LagPasses(Closing):
                 self._probed[at[0]] = (total, appended.skew)
 
 
-def _sample(look: Look, group: GroupLook, at: Place) -> LagSample:
+def _sample(look: Look, group: GroupLook, at: Place, *, on_demand: bool) -> LagSample:
     """Return the sample of one partition of one group, before its record is read."""
     partition = look.partitions[at]
     return LagSample(
@@ -303,6 +306,7 @@ def _sample(look: Look, group: GroupLook, at: Place) -> LagSample:
         doubt=group.doubt,
         spread=look.spread,
         memberless=group.memberless,
+        on_demand=on_demand,
     )
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import pytest
 
@@ -144,19 +145,27 @@ def test_a_group_that_reads_without_members_is_not_stopped() -> None:
     assert verdict is LagVerdict.OK
 
 
-def test_a_group_that_never_had_members_is_not_accused() -> None:
-    # A replay group between two replays, and a program that commits without joining its group.
-    waits = [
-        replace(each, members=0, owner="", memberless=True, committed=9_000) for each in healthy()
-    ]
-    observer, verdict = observed(*waits)
+def waiting(**changes: Any) -> list[LagSample]:
+    return [replace(each, members=0, owner="", committed=9_000, **changes) for each in healthy()]
+
+
+def all_read(**changes: Any) -> list[LagSample]:
+    first = waiting(**changes)[0]
+    return [replace(first, committed=first.high, time=10.0 * at) for at in range(5)]
+
+
+def test_a_group_that_never_had_members_is_not_empty() -> None:
+    assert observed(*all_read(memberless=True))[1] is LagVerdict.OK
+    assert observed(*all_read())[1] is LagVerdict.EMPTY
+    # As the profiler: when it is stopped, records wait.
+    assert observed(*waiting(memberless=True))[1] is LagVerdict.STOPPED
+
+
+def test_a_group_that_reads_on_demand_is_not_stopped() -> None:
+    samples = waiting(memberless=True, on_demand=True)
+    observer, verdict = observed(*samples)
     assert verdict is LagVerdict.OK
-    assert "never had members" in observer.see(later(waits[-1], committed=9_000)).reason
-    done = [replace(waits[0], committed=10_000, time=10.0 * at) for at in range(5)]
-    assert observed(*done)[1] is LagVerdict.OK
-    # Members that left have been there.
-    assert observed(*[replace(each, memberless=False) for each in waits])[1] is LagVerdict.STOPPED
-    assert observed(*[replace(each, memberless=False) for each in done])[1] is LagVerdict.EMPTY
+    assert "someone runs it" in observer.see(later(samples[-1], committed=9_000)).reason
 
 
 def test_a_slow_group_without_members_is_slow() -> None:

@@ -1,5 +1,7 @@
 """A pass reads only records on which a verdict depends, and forgets what is gone."""
 
+from dataclasses import replace
+
 import pytest
 
 from stream_scorer.lag.broker.looks import GroupLook, PartitionLook, Place
@@ -115,6 +117,17 @@ def test_a_hanging_transaction_is_named() -> None:
     assert "find-hanging" in watch.snapshot.judgements["g", AT].reason
 
 
+def test_a_group_that_a_command_reads_is_not_stopped() -> None:
+    brokers = ScriptedBrokers()
+    brokers.partition(100)
+    brokers.group({AT: 40})
+    brokers.records[AT, 40] = FoundRecord(40, 900.0)
+    brokers.groups["g"] = replace(brokers.groups["g"], members=0, owners={})
+    watch = LagPasses(brokers, brokers, brokers, LagRules(), on_demand={"g"})
+    assert set(verdicts(watch, brokers, 4)[1:]) == {LagVerdict.OK}
+    assert verdicts(passes(brokers), brokers, 4)[-1] is LagVerdict.STOPPED
+
+
 def test_no_answer_makes_everything_unknown() -> None:
     brokers = ScriptedBrokers()
     brokers.partition(100)
@@ -159,10 +172,10 @@ def test_a_named_group_without_offsets_and_members_is_unknown() -> None:
     assert passes(brokers).run().worst() == {"g": LagVerdict.UNKNOWN}
 
 
-def test_a_group_without_members_by_the_brokers_is_ok() -> None:
+def test_a_group_that_never_had_members_is_not_empty() -> None:
     brokers = ScriptedBrokers()
     brokers.partition(100)
-    brokers.groups["g"] = GroupLook(0, {}, frozenset({AT}), {AT: 40}, memberless=True)
+    brokers.groups["g"] = GroupLook(0, {}, frozenset({AT}), {AT: 100}, memberless=True)
     assert verdicts(passes(brokers), brokers, 5)[1:] == [LagVerdict.OK] * 4
 
 
