@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 _Answer = TypeVar("_Answer")
@@ -66,4 +67,21 @@ async def run_to_end(call: Callable[[], _Answer]) -> _Answer:
         await asyncio.wait([running])
         # asyncio reports an exception that no code has looked at.
         running.exception()
+        raise
+
+
+async def open_unless_cancelled(
+    opening: Callable[[], _Answer], close: Callable[[_Answer], None]
+) -> _Answer:
+    """Return what a blocking call opens, which runs on one of the event loop's threads.
+
+    If it is cancelled, it ends only after the call, and closes what was opened.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(opening))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        if running.exception() is None:
+            await run_to_end(partial(close, running.result()))
         raise

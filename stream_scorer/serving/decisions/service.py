@@ -4,6 +4,7 @@ import asyncio
 from typing import Final, Self
 
 from stream_scorer.models.stores.deployment import Deployment
+from stream_scorer.processes.blocking_calls import open_unless_cancelled
 from stream_scorer.processes.mailbox import Mailbox
 from stream_scorer.serving.decisions.answers import PATH
 from stream_scorer.serving.decisions.asked import Charge
@@ -53,8 +54,11 @@ class DecisionService:
 
     async def __aenter__(self) -> Self:
         mailbox = Mailbox(asyncio.get_running_loop())
-        self._open = await asyncio.to_thread(
-            connected, self._settings, self._deployment, self._listener, mailbox, self._charge
+        self._open = await open_unless_cancelled(
+            lambda: connected(
+                self._settings, self._deployment, self._listener, mailbox, self._charge
+            ),
+            lambda opened: opened.stack.close(),
         )
         self._observing = asyncio.create_task(self._observe())
         return self

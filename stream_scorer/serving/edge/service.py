@@ -25,7 +25,11 @@ from stream_scorer.edge.registry.registry import EdgeRegistry, open_edge_registr
 from stream_scorer.edge.upload.progress import ProgressTopic
 from stream_scorer.edge.upload.publisher import EdgePublisher, UploadRefused, producer_maker
 from stream_scorer.errors import SettingsError, UnavailableError
-from stream_scorer.processes.blocking_calls import BlockingCalls, CallsFullError
+from stream_scorer.processes.blocking_calls import (
+    BlockingCalls,
+    CallsFullError,
+    open_unless_cancelled,
+)
 from stream_scorer.registry.sources import open_registry
 from stream_scorer.serving.edge.upload_body import (
     EdgeUploadAnswer,
@@ -111,7 +115,10 @@ class EdgeService:
         self._open: EdgeConnections | None = None
 
     async def __aenter__(self) -> Self:
-        self._open = await asyncio.to_thread(self._connect, self._settings, self._listener)
+        self._open = await open_unless_cancelled(
+            lambda: self._connect(self._settings, self._listener),
+            lambda opened: opened.stack.close(),
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.processes.blocking_calls import BlockingCalls, CallsFullError, run_to_end
+from stream_scorer.processes.blocking_calls import (
+    BlockingCalls,
+    CallsFullError,
+    open_unless_cancelled,
+    run_to_end,
+)
 
 
 @pytest.fixture
@@ -111,3 +116,26 @@ def test_a_failure_after_a_cancellation_is_not_reported(released: threading.Even
 
     asyncio.run(scenario())
     assert reports == []
+
+
+def test_what_a_cancelled_call_opens_is_closed(released: threading.Event) -> None:
+    began, closed = threading.Event(), list[str]()
+
+    def opening() -> str:
+        began.set()
+        released.wait()
+        return "opened"
+
+    async def scenario() -> None:
+        task = asyncio.create_task(open_unless_cancelled(opening, closed.append))
+        assert await asyncio.to_thread(began.wait, 10.0)
+        task.cancel()
+        await asyncio.sleep(0)
+        released.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert closed == ["opened"]
+        assert await open_unless_cancelled(lambda: "kept", closed.append) == "kept"
+
+    asyncio.run(scenario())
+    assert closed == ["opened"]

@@ -1,6 +1,7 @@
 """The service around the gateway: its routes, dead letters, and the provisional outcome."""
 
 import asyncio
+import threading
 from unittest import mock
 
 import numpy as np
@@ -11,6 +12,7 @@ from stream_scorer.dead_letters.format import dead_letters
 from stream_scorer.errors import RolloutError
 from stream_scorer.models.stores.deployment import Deployment
 from stream_scorer.ports import BytesColumn, RawRecords
+from stream_scorer.serving.decisions import service as service_module
 from stream_scorer.serving.decisions.published import letter_of
 from stream_scorer.serving.decisions.service import DecisionService, routes
 from stream_scorer.serving.decisions.wiring import GatewayConnections, provisional_outcome
@@ -34,6 +36,30 @@ def test_before_its_window_is_read_it_is_not_ready() -> None:
     assert not service.ready()
     with pytest.raises(RuntimeError, match="not entered"):
         asyncio.run(service.ask(request(body())))
+
+
+def test_a_cancelled_start_closes_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    began, released, opened = threading.Event(), threading.Event(), mock.Mock()
+
+    def connected(*_: object) -> mock.Mock:
+        began.set()
+        assert released.wait(10.0)
+        return opened
+
+    monkeypatch.setattr(service_module, "connected", connected)
+
+    async def scenario() -> None:
+        service = DecisionService(Settings(), Deployment(), lambda _: None)
+        task = asyncio.create_task(service.__aenter__())
+        assert await asyncio.to_thread(began.wait, 10.0)
+        task.cancel()
+        await asyncio.sleep(0)
+        released.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scenario())
+    opened.stack.close.assert_called_once_with()
 
 
 @pytest.mark.parametrize("part", ["tail", "sender", "watch", "plans", ""])

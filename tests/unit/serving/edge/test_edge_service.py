@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -273,3 +274,26 @@ def test_the_document_describes_both_routes() -> None:
     row = document["components"]["schemas"]["UploadedRow"]
     assert row["properties"]["sequence"]["minimum"] == 1
     assert "get" in document["paths"]["/v1/edge/progress"]
+
+
+def test_a_cancelled_start_closes_its_connections() -> None:
+    began, released, closed = threading.Event(), threading.Event(), list[str]()
+
+    def connect(settings: Settings, listener: Any) -> EdgeConnections:
+        began.set()
+        assert released.wait(10.0)
+        opened = Edge().connect(settings, listener)
+        opened.stack.callback(closed.append, "closed")
+        return opened
+
+    async def scenario() -> None:
+        task = asyncio.create_task(EdgeService(SETTINGS, print, connect).__aenter__())
+        assert await asyncio.to_thread(began.wait, 10.0)
+        task.cancel()
+        await asyncio.sleep(0)
+        released.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scenario())
+    assert closed == ["closed"]
