@@ -282,7 +282,7 @@ class TerminalFollower:
         found: dict[int, tuple[int, int]] = {}
         present: set[int] = set()
         for events in batches:
-            if self._since:
+            if self._since:  # only a partition that waited is looked up in it
                 present.update(np.unique(events.partition).tolist())
             short = np.flatnonzero(self._lacks_rows(events))
             if not len(short):
