@@ -204,9 +204,24 @@ def test_rarer_detections_have_less_sensitive_settings() -> None:
         measured = DETECTORS[name].measured
         assert [length for length, _ in measured] == sorted(length for length, _ in measured)
         assert {setting for _, setting in measured} <= set(settings), name
-        assert DETECTORS[name].setting(1e12) == measured[-1][1]
+        assert DETECTORS[name].chosen(1e12) == measured[-1]
     assert len(river.gates({"ms_a_window": river.MOST_MS + 0.1})) == 1
     assert river.gates({"ms_a_window": river.MOST_MS}) == []
+
+
+def test_a_registered_run_length_must_be_measured() -> None:
+    about: dict[str, float | None] = {"low": 1_000.0, "high": 30_000.0}
+    lengths = {
+        name: {str(setting): about for _, setting in each.measured}
+        for name, each in DETECTORS.items()
+    }
+    assert river.length_gates({"run_length": lengths}) == []
+    lengths["kswin"]["0.0001"] = {"low": 12_501.0, "high": 30_000.0}
+    (line,) = river.length_gates({"run_length": lengths})
+    assert "kswin 0.0001 has 12,500 values; lower bound 12501.0" in line
+    # No detection at all, so the interval has no end.
+    lengths["kswin"]["0.0001"] = {"low": 12_500.0, "high": None}
+    assert "upper bound None" in river.length_gates({"run_length": lengths})[0]
 
 
 def test_detectors_are_ranked_by_delay_at_our_budget() -> None:
