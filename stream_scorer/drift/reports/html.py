@@ -107,7 +107,7 @@ def _facts(event: Mapping[str, Any]) -> str:
         ("effect", f"{figure(event['effect'])} standard deviations of a window"),
         ("tolerance", figure(event["tolerance"])),
         ("evidence", f"e^{figure(event['log_evidence'])} by {event['detector']}"),
-        ("probability of a false alarm, guaranteed", guaranteed),
+        ("false alarms expected within the patience, guaranteed", guaranteed),
         ("the same, calibrated", calibrated),
     ]
     if event["adwin"]:

@@ -122,7 +122,8 @@ def test_each_part_is_there(text: str) -> None:
         "Every stream against its budget", "score/level@all", "amount/level@channel=web",
         "rose from 0.02 to 0.05", "since about 2023-11-14 22:00 UTC", "onset Nov 14 22:00",
         "25 % of the values of country are missing, 1 % is usual", "1,440 windows (60 days)",
-        "not in the class: AR(1)", "guaranteed at most 0.5",
+        "not in the class: AR(1)",
+        "false alarms expected within the patience, guaranteed at most 0.5",
     ):  # fmt: skip
         assert part in words, part
 
