@@ -110,9 +110,10 @@ def test_each_share_that_misses_fails_quality() -> None:
 
 
 def test_a_cost_above_the_limit_or_without_a_bound_fails() -> None:
-    assert cost.gates({"share_lower": cost.SHARE_MOST}) == []
-    assert len(cost.gates({"share_lower": 0.051})) == 1
-    assert len(cost.gates({"share_lower": None})) == 1
+    kept = {"share_lower": cost.SHARE_MOST, "kernel_ns": cost.KERNEL_NS_MOST}
+    assert cost.gates(kept) == []
+    for name, value in (("share_lower", 0.051), ("share_lower", None), ("kernel_ns", 105.1)):
+        assert len(cost.gates({**kept, name: value})) == 1
 
 
 def test_a_run_length_is_windows_per_alarm_with_its_interval() -> None:
@@ -244,8 +245,10 @@ def test_a_detector_without_a_setting_in_the_budget_has_a_reason(
 
 
 def test_calibration_has_a_limit() -> None:
-    assert calibration.gates({"cpu_seconds": 10.0}) == []
-    assert len(calibration.gates({"cpu_seconds": 10.1})) == 1
+    kept = {"seconds": 10.0, "above_table": 0.69}
+    assert calibration.gates(kept) == []
+    for name, value in (("seconds", 10.1), ("above_table", 0.7), ("above_table", -0.7)):
+        assert len(calibration.gates(kept | {name: value})) == 1
 
 
 def test_other_tools_run_only_when_they_are_named() -> None:
