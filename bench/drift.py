@@ -105,7 +105,8 @@ def _detectors(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
 
 def _river(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:
     found = river.measure(quick=script.quick)
-    return {"river": found}, river.gates(found), [_values("River in the monitor", found)]
+    failed = river.gates(found) + ([] if script.quick else river.length_gates(found))
+    return {"river": found}, failed, [_values("River in the monitor", found)]
 
 
 def _peers(script: Script) -> tuple[dict[str, Any], list[str], list[Any]]:

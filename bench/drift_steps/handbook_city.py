@@ -87,7 +87,7 @@ class Scenario:
     Attributes:
         days: Number of days.
         changes: By day, what changes from then on; it replaces the change before.
-        versions: By day, the version that decides from then on.
+        versions: By day, the name of the version from then on. Model and reference stay the same.
         accepts: Whether a person accepts each alarm five days after it was opened.
     """
 

@@ -13,20 +13,24 @@ from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.drift.alarms.nulls import nulls_of
 from stream_scorer.drift.alarms.stream_changes import StreamChanges
 from stream_scorer.drift.detection.shifts.detector import Alarms, Detector
-from stream_scorer.models.reference.bands import error_of_mean, quantile_of, spread_of, wander_of
+from stream_scorer.models.reference.bands import (
+    error_of_mean,
+    quantile_of,
+    reach_of,
+    spread_of,
+    wander_of,
+)
+from stream_scorer.models.reference.build import ETA
 from stream_scorer.models.reference.contract import FleetReference, Season, StreamReference
 from stream_scorer.models.reference.fleet import fleet_of
 from stream_scorer.models.reference.season import expected, fit_season
 from stream_scorer.ports import Float64
 
-ETA: Final = 0.05
-"""Probability that a band of the references misses a mean, over all streams."""
 HOUR_MS: Final = 3_600_000
 _ROWS: Final = 1_000
 """Rows of each window: enough that none is pooled."""
 _MONDAY: Final = 96
 """Hours from the epoch to the first Monday, at which the values begin."""
-_WEEKS: Final = 2.0
 _UNIT: Final = 20.0
 """A watched value is from 0 to 1; so many standard deviations are 1."""
 _FLAT: Final = Season(np.zeros(24), np.zeros(7), np.empty(0), 8.0, 0.0)
@@ -50,9 +54,8 @@ def references_of(
         season = fit_season(values[:, number], _MONDAY + hours, rows) if seasonal else _FLAT
         rest = values[:, number] - expected(season)[hours % 168]
         scale, phi = spread_of(rest)
-        reach = quantile * error_of_mean(rest, days, scale, phi)
-        reach += _WEEKS * wander_of(rest, days, scale, phi)
-        reach += 0.0 if season is None else season.error
+        error, wander = (each(rest, days, scale, phi) for each in (error_of_mean, wander_of))
+        reach = reach_of(quantile, error, wander, season)
         mean = float(rest.mean())
         standard[:, number] = (rest - mean) / scale
         found.append(

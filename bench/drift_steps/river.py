@@ -4,7 +4,6 @@ Values are independent with variance 1, as the monitor's are after their autocor
 out. Each detector has the memory that it has there: 112 values at most.
 """
 
-import math
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from bench.drift_steps.run_length import mean_of
 from bench.harness.script import missed, say
 from stream_scorer.drift.detection.river.contract import Registered
 from stream_scorer.drift.detection.river.kept_values import (
@@ -48,8 +48,8 @@ def _of(name: str, setting: float) -> dict[str, Registered]:
     return {name: Registered(each.make, each.option, ((1.0, setting),), each.locates)}
 
 
-def run_length(name: str, setting: float, streams: int, steps: int) -> float:
-    """Return the mean number of values between two false detections; infinite without any.
+def run_length(name: str, setting: float, streams: int, steps: int) -> dict[str, float | None]:
+    """Return the mean number of values between two false detections, and its 95 % interval.
 
     Args:
         name: The detector.
@@ -61,8 +61,7 @@ def run_length(name: str, setting: float, streams: int, steps: int) -> float:
     kept = KeptValues(streams, 1.0, _of(name, setting))
     for step in range(1, steps + 1):
         kept.update(generator.standard_normal(streams), step, partial(_begin, step))
-    found = kept.memory[name][:, DETECTIONS].sum()
-    return streams * steps / found if found else float("inf")
+    return mean_of(streams * steps, int(kept.memory[name][:, DETECTIONS].sum()))
 
 
 def change(size: float, run_length: float) -> dict[str, dict[str, float]]:
@@ -104,19 +103,16 @@ def seconds_a_window(windows: int = 20 * KEPT) -> float:
 def measure(*, quick: bool) -> dict[str, Any]:
     """Return run lengths by detector and setting, changes, and milliseconds a window.
 
-    A run length is None if there was no detection.
-
     Args:
         quick: Few values.
     """
     streams, steps = (5, 1_000) if quick else (STREAMS, STEPS)
-    lengths: dict[str, dict[str, int | None]] = {}
+    lengths: dict[str, dict[str, Any]] = {}
     for name, settings in SETTINGS.items():
         for setting in settings:
             length = run_length(name, setting, streams, steps)
-            say(f"river: {name} with {setting}: {length:,.0f} values between detections")
-            known = None if math.isinf(length) else round(length)
-            lengths.setdefault(name, {})[str(setting)] = known
+            say(f"river: {name} with {setting}: values between detections: {length}")
+            lengths.setdefault(name, {})[str(setting)] = length
     return {
         "run_length": lengths,
         "changes": {str(size): change(size, 8_640.0) for size in SIZES},
@@ -127,3 +123,18 @@ def measure(*, quick: bool) -> dict[str, Any]:
 def gates(found: dict[str, Any]) -> list[str]:
     """Return a line if a window takes too long."""
     return missed(("river: {} ms a window", found["ms_a_window"], "<=", MOST_MS))
+
+
+def length_gates(found: dict[str, Any]) -> list[str]:
+    """Return a line for each registered run length outside of the interval that was measured."""
+    failed = []
+    for name, each in DETECTORS.items():
+        for length, setting in each.measured:
+            measured = found["run_length"][name][str(setting)]
+            failed += missed(
+                (f"river: {name} {setting} has {length:,.0f} values; lower bound {{}}",
+                 measured["low"], "<=", length),
+                (f"river: {name} {setting} has {length:,.0f} values; upper bound {{}}",
+                 measured["high"], ">=", length),
+            )  # fmt: skip
+    return failed

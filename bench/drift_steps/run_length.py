@@ -103,15 +103,28 @@ def estimate(watched: list[int], alarms: int) -> dict[str, float | None]:
         watched: Windows of each run until its alarm or its end.
         alarms: Number of runs that ended with an alarm.
     """
-    total = sum(watched)
+    return mean_of(sum(watched), alarms) | {
+        "quantile_10": round(float(np.quantile(watched, 0.1)), 1),
+        "alarms": alarms,
+    }
+
+
+def mean_of(total: int, alarms: int) -> dict[str, float | None]:
+    """Return the mean of the steps until an alarm, and its 95 % interval; None for no limit.
+
+    >>> mean_of(10_000, 10)
+    {'mean': 1000.0, 'low': 543.8, 'high': 2085.3}
+
+    Args:
+        total: Steps that were watched.
+        alarms: Alarms in them.
+    """
     most = float(chi2.ppf(0.975, 2 * alarms + 2)) / 2
     least = float(chi2.ppf(0.025, 2 * alarms)) / 2 if alarms else 0.0
     return {
         "mean": round(total / alarms, 1) if alarms else None,
         "low": round(total / most, 1),
         "high": round(total / least, 1) if alarms else None,
-        "quantile_10": round(float(np.quantile(watched, 0.1)), 1),
-        "alarms": alarms,
     }
 
 

@@ -9,7 +9,7 @@ from stream_scorer.cli.output import TerminalConsole, table_of
 from stream_scorer.drift.reports.charts import figure
 from stream_scorer.drift.reports.events import short
 from stream_scorer.drift.reports.promises import calibrated_promise, guaranteed_promise
-from stream_scorer.drift.reports.river import COLUMNS, OUTSIDE, opinion_of, rows_of
+from stream_scorer.drift.reports.river import COLUMNS, OUTSIDE, beyond_of, opinion_of, rows_of
 from stream_scorer.drift.reports.wording import answer, asks, errors, fault_text, headline, when
 from stream_scorer.terminal_text import printable
 
@@ -177,7 +177,7 @@ def _river(console: TerminalConsole, lines: list[dict[str, Any]], *, wide: bool)
         return
     room = _WIDE if wide else console.width
     console.print(table_of(COLUMNS, rows_of(lines), room))
-    console.print(OUTSIDE)
+    console.print("\n".join([OUTSIDE, *beyond_of(lines)]))
 
 
 def _distribution(rows: list[dict[str, Any]], room: int) -> Any:

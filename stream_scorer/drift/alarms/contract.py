@@ -51,10 +51,11 @@ class Alarm:
         before_counts: Events by cell before the change.
         after_counts: Events by cell after it.
         log_e: Logarithm of the e-value.
-        guaranteed_error: Bound of the probability of a false alarm with as much evidence within
-            the patience; None if the stream is not in the guaranteed class, or if only the
-            calibrated detector fired.
-        calibrated_error: The calibrated probability of it; None if only the guaranteed one fired.
+        guaranteed_error: Bound of the expected number of false alarms with as much evidence within
+            the patience, and so of the probability of one; None if the stream is not in the
+            guaranteed class, or if only the calibrated detector fired.
+        calibrated_error: That expected number, as calibrated: an estimate, and not a probability;
+            None if only the guaranteed one fired.
         guaranteed: Whether the stream is in the guaranteed class, whatever fired.
         observations: Observations since the detector's last reset.
         detector: Name of the detector, or of the rule.

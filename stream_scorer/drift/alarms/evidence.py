@@ -25,7 +25,9 @@ def nearness(family: Family) -> tuple[Float64, Float64]:
 
 
 def guaranteed_error(family: Family, found: ChangeFound) -> float | None:
-    """Return a bound of the probability of a false alarm with as much evidence in F windows.
+    """Return a bound of the expected number of false alarms with as much evidence in F windows.
+
+    It is a bound of the probability of one, too.
 
     The family's sum of w(j) M(j) exceeds its number of windows by 0 on average, so it reaches c
     within F windows with a probability of at most F / c. An alarm needs a sum of F / g, where g is
@@ -48,7 +50,9 @@ def guaranteed_error(family: Family, found: ChangeFound) -> float | None:
 
 
 def calibrated_error(family: Family, found: ChangeFound) -> float | None:
-    """Return the probability of a false alarm with as much evidence in F windows, as calibrated.
+    """Return the expected number of false alarms with as much evidence in F windows, as calibrated.
+
+    It is of all streams, and not a probability.
 
     A threshold grows by about the logarithm of the run length. So the run length of the evidence
     that was found follows from the thresholds of a stream's run length and of twice as much.

@@ -2,8 +2,8 @@
 
 They get what the calibrated detector gets: the innovations of the autoregression, in standard
 deviations. A stream without a fitted autoregression gives its window means, in standard deviations.
-They raise no alarm, because they are not a part of the budget. Their settings give one false
-detection of all of them together in as many windows as the budget has.
+They raise no alarm, because they are not a part of the budget. Their settings give about one false
+detection of all of them together in as many windows as the budget has, if one is measured for that.
 """
 
 from collections.abc import Callable, Mapping
@@ -64,6 +64,10 @@ class RiverState:
         detected_at: End of the window of its newest detection, ms; 0 for none.
         place: As of :class:`RiverDetection`.
         size: Likewise.
+        wanted: Wanted number of values between two false detections; 0 if the state of an earlier
+            release does not tell.
+        run_length: About how many were measured with the setting; fewer than are wanted if these
+            are beyond the measured settings. 0 likewise.
     """
 
     stream: str
@@ -74,6 +78,8 @@ class RiverState:
     detected_at: int
     place: int
     size: float
+    wanted: float = 0.0
+    run_length: float = 0.0
 
 
 class RiverStreams:
@@ -84,13 +90,14 @@ class RiverStreams:
     """
 
     def __init__(self, windows: float) -> None:
-        self._kept = KeptValues(len(KEYS), windows * len(KEYS) * len(DETECTORS))
+        self._wanted = windows * len(KEYS) * len(DETECTORS)
+        self._kept = KeptValues(len(KEYS), self._wanted)
         self._previous = np.full(len(KEYS), np.nan)
 
     def copy(self) -> "RiverStreams":
         """Return a copy that can change separately."""
         made = RiverStreams.__new__(RiverStreams)
-        vars(made).update(_kept=self._kept.copy(), _previous=self._previous.copy())
+        vars(made).update(vars(self), _kept=self._kept.copy(), _previous=self._previous.copy())
         return made
 
     def update(
@@ -136,9 +143,9 @@ class RiverStreams:
         """Return what each detector says of each stream."""
         return tuple(
             RiverState(
-                key.text, name, f"{DETECTORS[name].option} {self._kept.settings[name]:g}",
+                key.text, name, f"{DETECTORS[name].option} {self._kept.chosen[name][1]:g}",
                 int(row[SINCE]), int(row[DETECTIONS]), int(row[DETECTED]), int(row[PLACE]),
-                float(row[SIZE]),
+                float(row[SIZE]), self._wanted, self._kept.chosen[name][0],
             )
             for stream, key in enumerate(KEYS)
             for name, row in ((name, table[stream]) for name, table in self._kept.memory.items())

@@ -6,7 +6,7 @@ from typing import Any, Final
 from stream_scorer.drift.reports.charts import figure, histogram, line_chart, meter
 from stream_scorer.drift.reports.events import short
 from stream_scorer.drift.reports.promises import calibrated_promise, guaranteed_promise
-from stream_scorer.drift.reports.river import COLUMNS, OUTSIDE, opinion_of, rows_of
+from stream_scorer.drift.reports.river import COLUMNS, OUTSIDE, beyond_of, opinion_of, rows_of
 from stream_scorer.drift.reports.template import page, safe
 from stream_scorer.drift.reports.wording import answer, asks, errors, fault_text, headline, when
 
@@ -107,7 +107,7 @@ def _facts(event: Mapping[str, Any]) -> str:
         ("effect", f"{figure(event['effect'])} standard deviations of a window"),
         ("tolerance", figure(event["tolerance"])),
         ("evidence", f"e^{figure(event['log_evidence'])} by {event['detector']}"),
-        ("probability of a false alarm, guaranteed", guaranteed),
+        ("false alarms expected within the patience, guaranteed", guaranteed),
         ("the same, calibrated", calibrated),
     ]
     if event["adwin"]:
@@ -257,7 +257,8 @@ def _streams(status: Mapping[str, Any]) -> str:
 
 def _river(status: Mapping[str, Any]) -> str:
     shown = _table(COLUMNS, rows_of(status["river"])) if status["river"] else "<p>None.</p>"
-    return f"<h2>River's detectors</h2><p class='quiet'>{OUTSIDE}</p>{shown}"
+    said = " ".join([OUTSIDE, *beyond_of(status["river"])])
+    return f"<h2>River's detectors</h2><p class='quiet'>{safe(said)}</p>{shown}"
 
 
 _RIGHT: Final = frozenset({"value", "mean", "budget"})

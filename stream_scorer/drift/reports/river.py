@@ -24,6 +24,8 @@ def river_of(streams: VersionStreams) -> list[dict[str, Any]]:
             "stream": each.stream,
             "detector": each.detector,
             "setting": each.setting,
+            "wanted_run_length": number(each.wanted or None),
+            "run_length": number(each.run_length or None),
             "since": iso(each.since),
             "detections": each.detections,
             "detected_at": iso(each.detected_at),
@@ -47,6 +49,21 @@ def rows_of(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
             found_text(each) if each["detected_at"] else "-",
         )
         for each in lines
+    ]
+
+
+def beyond_of(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each detector whose wanted run length no measured setting has."""
+    beyond = {
+        (each["detector"], each["wanted_run_length"]): each
+        for each in lines
+        if (each["run_length"] or 0.0) < (each["wanted_run_length"] or 0.0)
+    }
+    return [
+        f"{each['detector']}: the budget wants {each['wanted_run_length']:,.0f} windows of a "
+        "stream between two false detections. This is beyond the measured settings: about "
+        f"{each['run_length'] or 0.0:,.0f}."
+        for each in beyond.values()
     ]
 
 

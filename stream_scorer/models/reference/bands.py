@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.models.reference.contract import Season
+
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -17,6 +19,8 @@ _DAYS_LEAST: Final = 4
 _WEEK, _WEEKS_LEAST = 7, 3
 _PHI_MOST: Final = 0.99
 _PAIRS_LEAST: Final = 3
+_WEEKS: Final = 2.0
+"""Standard deviations of the weeks' means that a band includes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,18 @@ def wander_of(values: Float64, days: Int64, scale: float, phi: float) -> float:
     positive = max(phi, 0.0)
     error = scale**2 * (1 + positive) / (1 - positive) * float((1 / number[held]).mean())
     return math.sqrt(max(float(means.var(ddof=1)) - error, 0.0))
+
+
+def reach_of(quantile: float, error: float, wander: float, season: Season | None) -> float:
+    """Return half the width of the band of a mean.
+
+    Args:
+        quantile: See :func:`quantile_of`.
+        error: See :func:`error_of_mean`.
+        wander: See :func:`wander_of`.
+        season: The stream's; None for none.
+    """
+    return quantile * error + _WEEKS * wander + (0.0 if season is None else season.error)
 
 
 def quantile_of(eta: float, means: int) -> float:

@@ -22,6 +22,7 @@ from stream_scorer.models.reference.bands import (
     error_of_mean,
     pool,
     quantile_of,
+    reach_of,
     spread_of,
     wander_of,
 )
@@ -67,8 +68,6 @@ ETA: Final = 0.05
 STREAMS_MOST: Final = 2_048
 """Maximum number of streams of a new reference."""
 DAY_MS: Final = 86_400_000
-_WEEKS: Final = 2.0
-"""Standard deviations of the weeks' means that a band includes."""
 _LEAST_OF_MEANS: Final = 1e-6
 
 
@@ -313,8 +312,7 @@ class _Streams:
         scale, phi = spread_of(mean + kept * (whole - mean))
         # What is smaller than one row is rounding, and has no dependence.
         scale, phi = (scale, phi) if scale > least else (least, 0.0)
-        reach = self._quantile * error + _WEEKS * wander
-        reach += 0.0 if season is None else season.error
+        reach = reach_of(self._quantile, error, wander, season)
         return StreamReference(
             key=self._keys[at], mean=mean, low=max(mean - reach, LOWEST),
             high=min(mean + reach, HIGHEST), scale=scale, phi=phi, windows=windows,

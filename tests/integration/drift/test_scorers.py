@@ -20,6 +20,7 @@ from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics.lag import read_lag
 from stream_scorer.models.reference.contract import DriftReference
 from stream_scorer.models.reference.format import read_reference
+from stream_scorer.models.reference.stream_values import LEVEL
 from stream_scorer.settings import Kafka
 from tests.support.drift.monitors import FILES, SUMMARY
 from tests.support.faults.process import ScorerProcess, wait_until
@@ -99,6 +100,15 @@ def alarms(read: list[Read], reference: DriftReference) -> list[Alarm]:
     return [replace(each, detected_at=0) for each in found if each.kind != "fault"]
 
 
+def moved(reference: DriftReference) -> DriftReference:
+    """Return a reference whose levels are half as far from 1, so that the input alarms."""
+    streams = []
+    for each in reference.streams:
+        by = (1 - each.high) / 2 if each.key.measure == LEVEL else 0.0
+        streams.append(replace(each, mean=each.mean + by, low=each.low + by, high=each.high + by))
+    return replace(reference, streams=tuple(streams))
+
+
 def test_four_scorers_and_a_kill_give_the_windows_of_one(
     kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka], tmp_path: Path
 ) -> None:
@@ -118,7 +128,9 @@ def test_four_scorers_and_a_kill_give_the_windows_of_one(
     both = one.keys() & four.keys()
     assert len(both) > 300
     assert {name: one[name] for name in both} == {name: four[name] for name in both}
-    assert alarms(runs[0], reference) == alarms(runs[1], reference)
+    found = alarms(runs[0], moved(reference))
+    assert found
+    assert found == alarms(runs[1], moved(reference))
 
     # A partition that is read after its time costs decisions, and the status has their number.
     mine = [pair for pair in runs[1] if _only(pair, 0)]

@@ -110,9 +110,10 @@ def test_each_share_that_misses_fails_quality() -> None:
 
 
 def test_a_cost_above_the_limit_or_without_a_bound_fails() -> None:
-    assert cost.gates({"share_lower": cost.SHARE_MOST}) == []
-    assert len(cost.gates({"share_lower": 0.051})) == 1
-    assert len(cost.gates({"share_lower": None})) == 1
+    kept = {"share_lower": cost.SHARE_MOST, "kernel_ns": cost.KERNEL_NS_MOST}
+    assert cost.gates(kept) == []
+    for name, value in (("share_lower", 0.051), ("share_lower", None), ("kernel_ns", 105.1)):
+        assert len(cost.gates({**kept, name: value})) == 1
 
 
 def test_a_run_length_is_windows_per_alarm_with_its_interval() -> None:
@@ -204,9 +205,24 @@ def test_rarer_detections_have_less_sensitive_settings() -> None:
         measured = DETECTORS[name].measured
         assert [length for length, _ in measured] == sorted(length for length, _ in measured)
         assert {setting for _, setting in measured} <= set(settings), name
-        assert DETECTORS[name].setting(1e12) == measured[-1][1]
+        assert DETECTORS[name].chosen(1e12) == measured[-1]
     assert len(river.gates({"ms_a_window": river.MOST_MS + 0.1})) == 1
     assert river.gates({"ms_a_window": river.MOST_MS}) == []
+
+
+def test_a_registered_run_length_must_be_measured() -> None:
+    about: dict[str, float | None] = {"low": 1_000.0, "high": 30_000.0}
+    lengths = {
+        name: {str(setting): about for _, setting in each.measured}
+        for name, each in DETECTORS.items()
+    }
+    assert river.length_gates({"run_length": lengths}) == []
+    lengths["kswin"]["0.0001"] = {"low": 12_501.0, "high": 30_000.0}
+    (line,) = river.length_gates({"run_length": lengths})
+    assert "kswin 0.0001 has 12,500 values; lower bound 12501.0" in line
+    # No detection at all, so the interval has no end.
+    lengths["kswin"]["0.0001"] = {"low": 12_500.0, "high": None}
+    assert "upper bound None" in river.length_gates({"run_length": lengths})[0]
 
 
 def test_detectors_are_ranked_by_delay_at_our_budget() -> None:
@@ -229,8 +245,10 @@ def test_a_detector_without_a_setting_in_the_budget_has_a_reason(
 
 
 def test_calibration_has_a_limit() -> None:
-    assert calibration.gates({"cpu_seconds": 10.0}) == []
-    assert len(calibration.gates({"cpu_seconds": 10.1})) == 1
+    kept = {"seconds": 10.0, "above_table": 0.69}
+    assert calibration.gates(kept) == []
+    for name, value in (("seconds", 10.1), ("above_table", 0.7), ("above_table", -0.7)):
+        assert len(calibration.gates(kept | {name: value})) == 1
 
 
 def test_other_tools_run_only_when_they_are_named() -> None:

@@ -34,12 +34,13 @@ class Registered:
     measured: tuple[tuple[float, float], ...]
     locates: bool = False
 
-    def setting(self, run_length: float) -> float:
-        """Return the most sensitive setting with a run length; the least sensitive without one.
+    def chosen(self, run_length: float) -> tuple[float, float]:
+        """Return the run length that was measured, and the setting, of those that are measured.
+
+        It is the most sensitive setting with a run length; the least sensitive one if the wanted
+        run length is beyond all. Then the one that was measured is shorter than the wanted one.
 
         Args:
-            run_length: Number of values between two false detections.
+            run_length: Wanted number of values between two false detections.
         """
-        return next(
-            (s for length, s in self.measured if length >= run_length), self.measured[-1][1]
-        )
+        return next((each for each in self.measured if each[0] >= run_length), self.measured[-1])

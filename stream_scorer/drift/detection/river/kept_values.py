@@ -52,6 +52,7 @@ class KeptValues:
         detectors: The detectors by name.
 
     Attributes:
+        chosen: By detector the measured run length, and the setting.
         values: float16[streams, 112], the newest values, newest last. Half precision is
             enough: a value varies by 1.
         memory: By detector float64[streams, 6], see :data:`COUNT`.
@@ -61,7 +62,7 @@ class KeptValues:
         self, streams: int, run_length: float, detectors: Mapping[str, Registered] = DETECTORS
     ) -> None:
         self._detectors = detectors
-        self.settings = {name: each.setting(run_length) for name, each in detectors.items()}
+        self.chosen = {name: each.chosen(run_length) for name, each in detectors.items()}
         self.values = np.zeros((streams, KEPT), np.float16)
         self.memory = {name: np.zeros((streams, WIDTH)) for name in detectors}
         # Copies share the detectors: whichever continues first has them, the other makes its own.
@@ -145,7 +146,7 @@ class KeptValues:
 
     def _of(self, stream: int, name: str) -> OnlineDetector:
         """Return a detector that has seen the values that are kept for it."""
-        detector = self._detectors[name].make(self.settings[name])
+        detector = self._detectors[name].make(self.chosen[name][1])
         for value in self.values[stream, KEPT - int(self.memory[name][stream, COUNT]) :].tolist():
             detector.update(value)
         return detector

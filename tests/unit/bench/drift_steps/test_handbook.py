@@ -60,13 +60,14 @@ def test_a_change_begins_within_a_batch(small: tuple[City, DecisionBatch]) -> No
 def test_each_figure_that_misses_fails_the_handbook() -> None:
     good = {
         "recall": 0.95, "pages": 0.95, "false_alarms": 62, "false_allowed": 62,
-        "harmless_pages": 0, "version_alarms": 0, "two_episodes": 2,
+        "harmless_pages": 0, "renamed_version_alarms": 0, "two_episodes": 2,
         "two_onset_errors": [[0.0, 1.0], [0.5, 0.9]],
     }  # fmt: skip
     assert handbook.gates(good) == []
     for name, bad in (
         ("recall", 0.94), ("pages", 0.9), ("false_alarms", 63), ("harmless_pages", 1),
-        ("version_alarms", 1), ("two_episodes", 1), ("two_onset_errors", [[0.0, 1.1], [0.0, 0.0]]),
+        ("renamed_version_alarms", 1), ("two_episodes", 1),
+        ("two_onset_errors", [[0.0, 1.1], [0.0, 0.0]]),
         ("two_onset_errors", [[0.0, None], [0.0, 0.0]]),
     ):  # fmt: skip
         assert len(handbook.gates(good | {name: bad})) == 1

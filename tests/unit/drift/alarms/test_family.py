@@ -8,12 +8,15 @@ from stream_scorer.drift.alarms.family import GUARANTEED_SHARE, RELEARN, ChangeF
 from stream_scorer.drift.alarms.nulls import (
     FLEET,
     FLEET_TOLERANCE,
+    Bool,
     Float64,
     Nulls,
     guaranteed_class,
     nulls_of,
 )
 from stream_scorer.drift.alarms.stream_thresholds import thresholds_of
+from stream_scorer.drift.detection.shifts.detector import Alarms
+from stream_scorer.drift.detection.shifts.e_detector import EDetector
 from stream_scorer.models.reference.contract import Season, StreamReference
 
 FLAT = Season(np.zeros(24), np.zeros(7), np.empty(0), 8.0, 0.0)
@@ -109,6 +112,29 @@ def test_a_slow_certain_change_is_found_by_the_guarantee() -> None:
     assert {(each.detector, each.stream) for _, each in found} == {("e_detector", 0)}
     assert 50 < found[0][0] < 70
     assert found[0][1].log_evidence > np.log(720 / GUARANTEED_SHARE)
+
+
+def test_a_mean_after_a_change_is_no_part_of_the_guarantee(
+    nulls: Nulls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summed: list[Bool] = []
+    update = EDetector.update
+
+    def seen(self: EDetector, values: Float64, added: Bool) -> Alarms:
+        summed.append(added)
+        return update(self, values, added)
+
+    monkeypatch.setattr(EDetector, "update", seen)
+    family = Family(nulls, 720)
+    moved = np.arange(len(nulls)) == 0
+    family.update(nulls.mean)
+    family.settle(moved, nulls.mean + 0.01, np.full(len(nulls), float(RELEARN)))
+    family.update(nulls.mean)
+    family.begin_again(moved, nulls.low, nulls.high)
+    family.update(nulls.mean)
+    members = int(nulls.guaranteed.sum())
+    assert nulls.guaranteed[0]
+    assert [int(each.sum()) for each in summed] == [members, members - 1, members]
 
 
 def test_each_kind_of_detectors_has_its_part_of_the_budget() -> None:

@@ -18,7 +18,7 @@ from stream_scorer.drift.monitor.watch import DriftWatch
 from stream_scorer.drift.reports.events import event_of as shown_event
 from stream_scorer.drift.reports.html import html_of
 from stream_scorer.drift.reports.report import report_of
-from stream_scorer.drift.reports.river import OUTSIDE, opinion_of
+from stream_scorer.drift.reports.river import OUTSIDE, beyond_of, opinion_of
 from stream_scorer.drift.reports.status import status_of
 from stream_scorer.drift.state.document import MonitorDocument
 from tests.support.drift.synthetic import HOUR, START, Shift, lookup, summaries, watch
@@ -161,10 +161,28 @@ def test_every_registered_detector_is_shown() -> None:
         assert page.count(f"<td>{name}</td>") == len(KEYS)
 
 
+def test_a_budget_beyond_the_measured_settings_is_named() -> None:
+    document = MonitorDocument.read(snapshots()[1])
+    assert beyond_of(status_of(document)["river"]) == []
+    rare = replace(document.versions[0], river=RiverStreams(2_160.0).states())
+    status = status_of(replace(document, versions=(rare,)))
+    told = beyond_of(status["river"])
+    assert told[0] == (
+        "adwin: the budget wants 25,920 windows of a stream between two false detections. This is "
+        "beyond the measured settings: about 21,053."
+    )
+    assert [line.split(": ")[0] for line in told] == list(DETECTORS)
+    assert told[0] in html_of(report_of(replace(document, versions=(rare,)), [], 30))
+    # A state of an earlier release does not tell.
+    older = tuple(replace(each, wanted=0.0, run_length=0.0) for each in rare.river)
+    status = status_of(replace(document, versions=(replace(rare, river=older),)))
+    assert beyond_of(status["river"]) == []
+
+
 def test_the_settings_share_the_budget() -> None:
     few, many = RiverStreams(72.0).states(), RiverStreams(7_200.0).states()
     assert [each.detector for each in few] == [each.detector for each in many]
     for name, each in DETECTORS.items():
         share = 72.0 * len(KEYS) * len(DETECTORS)
-        expected = f"{each.option} {each.setting(share):g}"
+        expected = f"{each.option} {each.chosen(share)[1]:g}"
         assert {line.setting for line in few if line.detector == name} == {expected}

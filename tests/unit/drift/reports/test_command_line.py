@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from stream_scorer.cli import drift, options
 from stream_scorer.cli.main import app
+from stream_scorer.drift.alarms.river_streams import RiverStreams
 from stream_scorer.drift.reports.events import event_of
 from stream_scorer.drift.reports.page import write_html
 from stream_scorer.drift.reports.report import report_of
@@ -48,6 +49,15 @@ def test_the_state_is_one_json_document() -> None:
     status = json.loads(_run("status", "--json").stdout)
     assert status["open"][0]["event_id"] == EVENT
     assert status["budget"]["false_alarm_days"] == 30.0
+
+
+@pytest.mark.usefixtures("give")
+def test_it_says_what_of_river_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = document()
+    rare = replace(shown.versions[0], river=RiverStreams(2_160.0).states())
+    monkeypatch.setattr(drift, "read_monitor", lambda _: replace(shown, versions=(rare,)))
+    printed = " ".join(_run("status").stdout.split())
+    assert "beyond the measured settings: about 12,500." in printed
 
 
 @pytest.mark.usefixtures("give")

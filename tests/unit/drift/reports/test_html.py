@@ -13,6 +13,7 @@ import pytest
 
 from stream_scorer.core.summaries.summary_layout import StreamKey
 from stream_scorer.drift.alarms.contract import EpisodeState
+from stream_scorer.drift.alarms.river_streams import RiverState
 from stream_scorer.drift.monitor.alarm_making import snooze_event
 from stream_scorer.drift.reports.charts import histogram, line_chart, meter
 from stream_scorer.drift.reports.events import event_of
@@ -94,6 +95,7 @@ def test_hostile_texts_are_escaped() -> None:
         given.versions[0], model=HOSTILE, version=HOSTILE, note=HOSTILE,
         keys=(StreamKey(HOSTILE, HOSTILE, HOSTILE), StreamKey("score", "level", "all")),
         classes=(HOSTILE, HOSTILE),
+        river=(RiverState(HOSTILE, HOSTILE, HOSTILE, 0, 0, 0, 0, 0.0, 2.0, 1.0),),
     )  # fmt: skip
     fault = replace(given.faults[0].fault, name=HOSTILE, field=HOSTILE, segment=HOSTILE)
     spoiled = replace(
@@ -120,7 +122,8 @@ def test_each_part_is_there(text: str) -> None:
         "Every stream against its budget", "score/level@all", "amount/level@channel=web",
         "rose from 0.02 to 0.05", "since about 2023-11-14 22:00 UTC", "onset Nov 14 22:00",
         "25 % of the values of country are missing, 1 % is usual", "1,440 windows (60 days)",
-        "not in the class: AR(1)", "guaranteed at most 0.5",
+        "not in the class: AR(1)",
+        "false alarms expected within the patience, guaranteed at most 0.5",
     ):  # fmt: skip
         assert part in words, part
 

@@ -54,7 +54,7 @@ def test_alarms_are_those_of_river(name: str) -> None:
     kept = KeptValues(1, RUN_LENGTH)
     # No more values than one memory has.
     values = values_of()[CHANGE - 91 : CHANGE + 20, :1]
-    setting = DETECTORS[name].setting(RUN_LENGTH)
+    _, setting = DETECTORS[name].chosen(RUN_LENGTH)
     adwin: Any = drift.ADWIN
     classes: dict[str, Any] = {
         "adwin": lambda: adwin(delta=setting, clock=1),
