@@ -55,7 +55,7 @@ def test_a_hanging_call_is_abandoned_and_its_client_freed_later(
         producer.send_offsets_to_transaction(
             topics.topics.transactions, {0: 0}, consumer.group_metadata(), LIMIT_SECONDS
         )
-    assert LIMIT_SECONDS <= time.monotonic() - started < LIMIT_SECONDS + 5
+    assert LIMIT_SECONDS <= time.monotonic() - started < LIMIT_SECONDS + 60
     assert lost.hit.is_set()
     assert caught.value.args[0].code() == KafkaError._TIMED_OUT
     assert caught.value.args[0].fatal()

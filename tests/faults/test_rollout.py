@@ -32,7 +32,7 @@ from stream_scorer.telemetry import (
 )
 from tests.faults.test_aborts import COMPUTED, SENT, EachOnce, lost_network
 from tests.support.faults.process import ScorerProcess, wait_until
-from tests.support.faults.proxy import Behind
+from tests.support.faults.proxy import Api, Behind
 from tests.support.faults.reference_run import (
     Heard,
     Outcome,
@@ -270,8 +270,11 @@ def test_a_takeover_waits_for_a_killed_scorers_transaction(
             lambda: process.metric("stream_scorer_plan_revision") == revision, "it is loaded"
         )
         # The revision begins with the second half's first record, in a transaction that stays open.
-        threading.Timer(1.0, feed, (kafka, RECORDS[half:])).start()
-        behind.kill_in_a_transaction(process)
+        end = behind.proxy.fault(Api.END_TXN, "request")
+        rest = threading.Thread(target=feed, args=(kafka, RECORDS[half:]))
+        rest.start()
+        behind.kill_at(end, process)
+        rest.join()
     again = kafka.model_copy(update={"instance": "again"})
     with ScorerProcess(
         again, tmp_path / "second", "--from", "earliest", variables=variables, follow=True

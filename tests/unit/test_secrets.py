@@ -100,9 +100,9 @@ def test_an_api_key_and_a_token_are_masked_wherever_they_are() -> None:
             assert secret[17:] not in redacted(text)
     for text in ("the prefix is ssk_", "eyJ is base64", "eyJhbGciOiJFUzI1NiJ9 alone"):
         assert redacted(text) == text
-    begin = time.perf_counter()
+    begin = time.thread_time()
     redacted("eyJ" * 300_000)
-    assert time.perf_counter() - begin < 5.0
+    assert time.thread_time() - begin < 5.0
 
 
 def test_what_is_not_a_secret_stays() -> None:

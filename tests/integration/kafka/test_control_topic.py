@@ -183,7 +183,7 @@ def test_an_open_transaction_before_it_holds_a_command_back(
     writer = open_log()
     writer.append(CommandKind.PLAN, plan(), None)
     options = client_options.producer(cluster, f"{cluster.group}-controller")
-    short = {"transaction.timeout.ms": 1_000, "socket.timeout.ms": 1_000}
+    short = {"transaction.timeout.ms": 5_000, "socket.timeout.ms": 5_000}
     producer = Producer(options | short)
     producer.init_transactions(30)
     producer.begin_transaction()

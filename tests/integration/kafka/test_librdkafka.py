@@ -138,7 +138,7 @@ def test_headers_that_a_poll_leaves_out_are_read_later(settings: Kafka) -> None:
     polls: list[int] = []
     while len(found) < count:
         # It returns as soon as it has all.
-        records = consumer.poll(count - len(found), 10.0, DEADLINE_SECONDS).records
+        records = consumer.poll(count - len(found), DEADLINE_SECONDS, DEADLINE_SECONDS).records
         assert records is not None
         assert records.headers is not None
         whole = len(records)

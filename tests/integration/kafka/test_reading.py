@@ -46,7 +46,7 @@ def test_reads_end_after_markers_and_aborted_records(settings: Kafka, producer: 
     transaction(producer, topic, [b"gone"] * 8, commit=False)
     started = time.monotonic()
     assert sorted(m.value() for m in read_all(settings, topic)) == [b"a", b"b", b"c", b"d"]
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < read_limit.STALLED_SECONDS / 2
     assert [m.value() for m in newest(settings, topic, 1)] == [b"d"]
     assert len(list(newest(settings, topic, 3))) == 3
     assert len(list(newest(settings, topic, 99))) == 4
@@ -87,7 +87,17 @@ def test_an_open_transaction_fails_a_read_after_what_is_readable(
     reading: Callable[[Kafka, str], Iterator[Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(read_limit, "STALLED_SECONDS", 0.5)
+    note = read_limit.ReadLimit.note
+
+    def note_impatiently(
+        limit: read_limit.ReadLimit, positions: dict[int, int], waited: float
+    ) -> None:
+        # The first record of a new consumer may take longer.
+        if positions[0] == 2:
+            monkeypatch.setattr(read_limit, "STALLED_SECONDS", 0.5)
+        note(limit, positions, waited)
+
+    monkeypatch.setattr(read_limit.ReadLimit, "note", note_impatiently)
     topic = settings.topics.decisions
     transaction(producer, topic, [b"before"])
     producer.begin_transaction()
@@ -168,5 +178,5 @@ def test_a_place_without_a_record_is_found_empty(settings: Kafka, producer: Any)
     places = [(0, 1), (0, 2), (0, 10**17), (1, 0), (4, 0), (99, 7), (10**9 - 1, 10**18 - 1)]
     started = time.monotonic()
     assert [records.read(*place) for place in places] == [None] * len(places)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 15
     records.close()

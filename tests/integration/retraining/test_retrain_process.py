@@ -126,9 +126,9 @@ class Scene:
         return [line["step"] for line in self.lines("said") if line["event"] == "retrain_stepped"]
 
     def lines(self, name: str) -> list[dict[str, Any]]:
-        """Return the JSON lines of a file."""
-        text = (self.folder / name).read_text()
-        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        """Return the JSON lines of a file, without one that is being written."""
+        complete, _, _ = (self.folder / name).read_text().rpartition("\n")
+        return [json.loads(line) for line in complete.splitlines() if line.startswith("{")]
 
 
 def matured_days() -> list[bytes]:

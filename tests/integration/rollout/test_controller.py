@@ -39,6 +39,7 @@ pytestmark = pytest.mark.kafka
 
 OPERATOR, OWN = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 _DEADLINE_SECONDS = 120.0
+ROLLED_BACK = {"kind": "rollback", "how": "done"}
 
 
 def public(key: Ed25519PrivateKey) -> str:
@@ -233,7 +234,11 @@ def test_a_killed_controller_resumes_and_exits_gracefully(scene: Scene, tmp_path
             lambda: f"a rollback: {again.said}",
         )
         again.wait_ready()
-        assert again.metric("stream_scorer_rollout_moves_total", kind="rollback", how="done") == 1
+        # It reports a command after it has written it.
+        wait_until(
+            lambda: again.metric("stream_scorer_rollout_moves_total", **ROLLED_BACK) == 1,
+            lambda: f"the rollback is reported: {again.said}",
+        )
         again.send(signal.SIGTERM)
         assert again.wait() == 0
     told = [entry.command.kind for entry in scene.log.log.entries if entry.command]

@@ -76,7 +76,11 @@ def test_a_version_ramps_from_shadow_to_half_and_back_live(
         awaits(process, back)
         scene.feed()
         found = scene.decided()
-        assert process.metric("stream_scorer_active_revision", partition="0") == back
+        # A commit is reported a moment after it.
+        wait_until(
+            lambda: process.metric("stream_scorer_active_revision", partition="0") == back,
+            lambda: f"{back} is active: {process.said}",
+        )
     by_revision(scene, found)
     arms = Counter((d["plan_revision"], d["arm"]) for d in found.decisions.values())
     assert {arm for revision, arm in arms if revision in {1, revisions[0], back}} == {"champion"}

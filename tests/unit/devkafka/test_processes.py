@@ -27,7 +27,7 @@ def test_a_process_ignoring_sigterm_is_killed_after_the_limit(tmp_path: Path) ->
             time.sleep(0.01)
         began = time.monotonic()
         processes.end_all([(child.pid, _started(child.pid))], 0.3)
-        assert 0.3 <= time.monotonic() - began < 5
+        assert 0.3 <= time.monotonic() - began < 60
         assert processes.started_at(child.pid) is None
 
 

@@ -55,7 +55,7 @@ def get(endpoint: Endpoint, path: str, accept: str = "*/*") -> tuple[int, str, s
         f"http://127.0.0.1:{endpoint.port}{path}", headers={"Accept": accept}
     )
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 the same
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 the same
             return answer.status, answer.headers["Content-Type"], answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -162,7 +162,7 @@ def test_a_thread_reads_them_when_a_token_asks(issuer: Issuer) -> None:
         followed.time.now += AGES.pause
         with pytest.raises(TokenKeysUnavailableError):
             followed.keys.find("ed")
-        assert read.wait(10.0)
+        assert read.wait(60.0)
     thread = followed.keys._thread
     assert thread is not None
     assert not thread.is_alive()

@@ -268,9 +268,9 @@ def test_a_token_is_bounded(verify: Verifying, issuer: Issuer) -> None:
     assert TOKEN_BYTES_MOST - 8 < len(fits) <= TOKEN_BYTES_MOST
     assert verify(fits).subject == "shop-7"
     assert verify.fault(issuer.token("ec", note="x" * (room + 8))) == "token_malformed"
-    begin = time.perf_counter()
+    begin = time.thread_time()
     assert verify.fault("a" * 10_000_000) == "token_malformed"
-    assert time.perf_counter() - begin < 1.0
+    assert time.thread_time() - begin < 1.0
 
 
 def test_a_token_expires_at_its_end_and_the_leeway(verify: Verifying, issuer: Issuer) -> None:

@@ -16,6 +16,9 @@ from stream_scorer.ports import BytesColumn
 from stream_scorer.settings import Kafka
 from tests.support.kafka.mock_broker import mock_broker
 
+FAST_SECONDS = 0.009
+"""librdkafka looks for delivered records every 10 ms; the fastest commit needs 1 to 2 ms."""
+
 
 def test_a_freed_client_needs_no_garbage_collector() -> None:
     client = LibraryClient(PRODUCER, client_options.producer(Kafka(bootstrap="127.0.0.1:1"), "i"))
@@ -36,12 +39,13 @@ def test_a_freed_client_needs_no_garbage_collector() -> None:
 )
 def test_a_commit_waits_for_its_records_without_sleeping(more: dict[str, Any]) -> None:
     column = BytesColumn.of([b"%d" % number for number in range(50)])
-    seconds = []
+    seconds = [1.0]
     with mock_broker() as address:
         producer = ColumnProducer(client_options.producer(Kafka(bootstrap=address), "i") | more)
         try:
             producer.init_transactions(30.0)
-            for _ in range(20):
+            # On a busy machine, few are not interrupted.
+            while min(seconds) >= FAST_SECONDS and len(seconds) < 500:
                 producer.begin_transaction()
                 producer.produce("decisions", column, column)
                 began = time.perf_counter()
@@ -49,8 +53,7 @@ def test_a_commit_waits_for_its_records_without_sleeping(more: dict[str, Any]) -
                 seconds.append(time.perf_counter() - began)
         finally:
             producer.close()
-    # librdkafka looks for delivered records every 10 ms; the fastest commit needs 1 to 2 ms.
-    assert min(seconds) < 0.009
+    assert min(seconds) < FAST_SECONDS
 
 
 def test_the_ignored_report_outlives_every_client() -> None:

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_scorer.kafka.client.timed_calls import BoundedCalls
 
-SOON, LONG = 0.05, 10.0
+SOON, LONG = 0.05, 60.0
 
 
 def test_a_call_runs_on_a_separate_thread_and_raises_its_error() -> None:

@@ -1,7 +1,6 @@
 """The loop quarantines records for which the computation fails, and pauses for other failures."""
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -24,6 +23,7 @@ from stream_scorer.telemetry import (
     RecordQuarantined,
     ReplayLeftOut,
 )
+from tests.support.kafka.fake_broker import Clock
 from tests.support.kafka.fake_cluster import ABORT
 from tests.unit.kafka.loop.test_transaction import Adding, FakeSource, Scene
 
@@ -275,21 +275,34 @@ class Hanging(Adding):
 
     def __init__(self) -> None:
         super().__init__()
-        self.go_on = threading.Event()
+        self.hangs, self.go_on = threading.Event(), threading.Event()
 
     def compute(
         self, raw: RawRecords, stages: Stages, quarantined: Mapping[int, str] = NO_ROWS
     ) -> Result[list[int]]:
+        self.hangs.set()
         assert self.go_on.wait(60)
         return super().compute(raw, stages, quarantined)
 
 
-def test_a_hanging_batch_is_reported_and_no_longer_alive() -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The loop's time."""
+    made = Clock()
+    monkeypatch.setattr("stream_scorer.kafka.loop.transaction.time", made)
+    return made
+
+
+def test_a_hanging_batch_is_reported_and_no_longer_alive(clock: Clock) -> None:
     work = Hanging()
     scene = scene_of(work, end=2)
-    scene.loop._limits = LoopLimits(maximum_batch=2, slow=0.01, hang=0.02)
+    scene.loop._limits = LoopLimits(maximum_batch=2, slow=0.01, hang=300.0)
     beats: list[int] = []
-    scene.loop._heartbeat = lambda: beats.append(scene.source.served)
+
+    def beat() -> None:
+        beats.append(scene.source.served)
+        if work.hangs.is_set() and not work.go_on.is_set():
+            clock.sleep(100.0)
 
     def heard(event: Event) -> None:
         scene.cluster.heard.append(event)
@@ -301,10 +314,11 @@ def test_a_hanging_batch_is_reported_and_no_longer_alive() -> None:
 
     at_hang: list[int] = []
     at_end: list[int] = []
-    scene.loop._listener = heard
+    scene.loop._heartbeat, scene.loop._listener = beat, heard
     scene.loop.step()
     (hung,) = scene.heard(ComputationHung)
-    assert hung.seconds >= 0.02
+    assert hung.seconds == 300.0
+    assert len(beats) >= 3
     assert "compute" in hung.stack
     assert "test_quarantine.py" in hung.stack
     assert len(scene.heard(ComputationOver)) == 1
@@ -314,7 +328,7 @@ def test_a_hanging_batch_is_reported_and_no_longer_alive() -> None:
     scene.loop.run()
 
 
-def test_a_hanging_batch_after_an_aborted_one_is_reported() -> None:
+def test_a_hanging_batch_after_an_aborted_one_is_reported(clock: Clock) -> None:
     """The batch before it is aborted: the loop waits for the later batch, and then undoes it."""
 
     class HangingAhead(Hanging):
@@ -327,22 +341,26 @@ def test_a_hanging_batch_after_an_aborted_one_is_reported() -> None:
 
     work = HangingAhead()
     scene = scene_of(work, end=4)
-    scene.loop._limits = LoopLimits(maximum_batch=2, slow=10.0, hang=0.02)
+    scene.loop._limits = LoopLimits(maximum_batch=2, slow=60.0, hang=300.0)
     scene.cluster.raises["offsets"] = [ABORT]
-    beats: list[float] = []
-    scene.loop._heartbeat = lambda: beats.append(time.monotonic())
+    beats: list[int] = []
+
+    def beat() -> None:
+        beats.append(scene.source.served)
+        if work.hangs.is_set() and not work.go_on.is_set():
+            clock.sleep(100.0)
 
     def heard(event: Event) -> None:
         scene.cluster.heard.append(event)
         if isinstance(event, ComputationHung):
             work.go_on.set()
 
-    scene.loop._listener = heard
+    scene.loop._heartbeat, scene.loop._listener = beat, heard
     scene.loop.step()
     (hung,) = scene.heard(ComputationHung)
     assert "test_quarantine.py" in hung.stack
     assert len(scene.heard(ComputationOver)) == 1
-    assert beats
+    assert len(beats) >= 3
     assert scene.work.state == []
     scene.loop.stop()
     scene.loop.run()

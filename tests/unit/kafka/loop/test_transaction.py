@@ -211,10 +211,11 @@ def scene(request: pytest.FixtureRequest) -> Scene:
 
 
 @pytest.fixture
-def early() -> Scene:
-    """Return a loop that sends offsets while it computes."""
+def early(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """Return a loop that sends offsets while it computes, however long that takes."""
+    monkeypatch.setattr("stream_scorer.kafka.loop.transaction._EARLY_SECONDS", 60.0)
     made = Scene()
-    made.loop._limits.guarded = True
+    made.loop._limits.guarded, made.loop._limits.slow = True, 60.0
     return made
 
 
@@ -343,7 +344,7 @@ def transactions(scene: Scene) -> list[str]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < ends
         time.sleep(0.001)
@@ -443,7 +444,7 @@ def test_a_slow_batch_ahead_is_waited_for_in_the_group(
     scene.loop._limits.slow = 0.02
     scene.loop.step()
     served: list[int] = []
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 60
 
     def slow(computed: Result[list[int]]) -> Result[list[int]]:
         while not scene.source.served and time.monotonic() < ends:
@@ -599,7 +600,7 @@ def test_nothing_is_flushed_while_a_batch_is_being_computed() -> None:
         return result
 
     def serve(_: float) -> None:
-        assert begun.wait(10)
+        assert begun.wait(60)
         assert scene.source.before_revoke is not None
         if not go_on.is_set():
             # The rings contain half of a batch that is not committed.
@@ -964,7 +965,7 @@ def test_a_commit_is_reported_when_the_next_batch_is_computed(scene: Scene) -> N
     keeping, kept = threading.Event(), scene.work.keep
 
     def keep(result: Result[list[int]], stages: Stages, raw: RawRecords) -> BatchCommitted:
-        assert keeping.wait(10)
+        assert keeping.wait(60)
         return kept(result, stages, raw)
 
     scene.work.keep = keep  # type: ignore[method-assign]  # waits for the next poll

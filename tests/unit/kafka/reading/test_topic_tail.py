@@ -15,7 +15,7 @@ from stream_scorer.ports import BytesColumn, RawRecords
 from stream_scorer.settings import Kafka
 from stream_scorer.telemetry import DependencyBack, DependencyUnavailable, Event
 
-SECONDS = 10.0
+SECONDS = 60.0
 FORBIDDEN = ConsumerError(0, -1, KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
 
 
