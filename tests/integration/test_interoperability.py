@@ -206,7 +206,7 @@ def test_kafkas_own_tools_read_our_decisions_and_print_our_lag(kafka: Any, setti
     shown = run_tool(
         kafka.devkafka, _CONSOLE,
         "--bootstrap-server", "{bootstrap}", "--topic", settings.topics.decisions,
-        "--from-beginning", "--isolation-level", "read_committed", "--timeout-ms", "5000",
+        "--from-beginning", "--isolation-level", "read_committed", "--timeout-ms", "30000",
         "--formatter-property", f"value.deserializer={_BYTES}",
     ).stdout  # fmt: skip
     assert sorted(shown.splitlines()) == sorted(as_java_shows(value) for value in ours)

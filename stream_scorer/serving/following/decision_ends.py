@@ -35,7 +35,7 @@ class _Asked:
         answered: The number of the last one that was answered.
         end: Its answer.
         silent_until: Nothing is asked before, seconds of the loop's clock.
-        on_thread: Whether the last call has got a thread.
+        on_thread: Whether the last call has got a thread, and was not answered there.
     """
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -84,9 +84,11 @@ class DecisionEnds:
             try:
                 asked.end = await self._calls.run(partial(self._end, partition, asked))
             except TimeoutError:
-                # A call that found no free thread says nothing about its partition.
-                if asked.on_thread:
-                    asked.silent_until = clock() + _SILENT_SECONDS
+                asked.silent_until = clock() + _SILENT_SECONDS
+                # A call that found no free thread says nothing about its partition. One whose
+                # answer came meanwhile may have ended the silence before it began.
+                if not asked.on_thread:
+                    asked.silent_until = 0.0
                 raise
             asked.answered = number
             return asked.end
@@ -94,7 +96,8 @@ class DecisionEnds:
     def _end(self, partition: int, asked: _Asked) -> int:
         asked.on_thread = True
         end = self._decisions.end(partition)
-        # Late, but it answers again.
+        # Perhaps late, but it answers again.
+        asked.on_thread = False
         asked.silent_until = 0.0
         return end
 

@@ -96,7 +96,7 @@ def send(settings: Kafka, topic: str, *values: bytes | None, headers: Any = None
         producer.produce(
             topic, value, b"k", partition=0, headers=headers, timestamp=SENT_MS + number
         )
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
 
 
 def reject(settings: Kafka, count: int) -> bytes:
@@ -125,7 +125,7 @@ def reject(settings: Kafka, count: int) -> bytes:
     for letter in letters:
         producer = Producer(client_options.common(settings))
         producer.produce(letter.topic, letter.value, letter.key, 0, headers=letter.headers)
-        assert producer.flush(10) == 0
+        assert producer.flush(60) == 0
     return negative
 
 

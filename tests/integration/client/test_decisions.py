@@ -64,17 +64,17 @@ def topic(settings: Kafka) -> DecisionTopic:
 def transaction(settings: Kafka, name: str) -> Iterator[Callable[..., None]]:
     """Produce in one transaction, which the caller ends or leaves open."""
     producer = Producer(client_options.producer(settings, name))
-    producer.init_transactions(10)
+    producer.init_transactions(60)
     producer.begin_transaction()
 
     def send(*values: bytes, partition: int = 0, end: str = "") -> None:
         for value in values:
             producer.produce(settings.topics.decisions, value, b"k", partition=partition)
-        assert producer.flush(10) == 0
+        assert producer.flush(60) == 0
         if end == "commit":
-            producer.commit_transaction(10)
+            producer.commit_transaction(60)
         elif end == "abort":
-            producer.abort_transaction(10)
+            producer.abort_transaction(60)
 
     yield send
 
@@ -169,7 +169,7 @@ def test_a_read_without_follow_ends_and_takes_what_is_committed(
         reading = threading.Thread(target=lambda: found.extend(topic.records()))
         reading.start()
         send(end="commit")
-        reading.join(30)
+        reading.join(60)
     assert ids(found) == ["t0", "t2", "t3"]
     last = found[-1]
     assert ids(topic.records(start={1: last.offset})) == ["t3"]

@@ -56,7 +56,7 @@ def _publish(kafka: Kafka) -> None:
     codec = RecordCodec(16, reader_schema("drift-event.v3"))
     producer.produce(kafka.topics.drift_events, codec.encode(record_of(alarm())), b"k")
     producer.produce(kafka.topics.drift_events, b"broken", b"k")
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
 
 
 def test_without_a_monitor_the_fix_is_named(command: Callable[..., str]) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from stream_scorer.settings import Kafka
 from tests.support.effort import examples
-from tests.support.faults.process import ScorerProcess, environment
+from tests.support.faults.process import ScorerProcess, environment, wait_until
 from tests.support.openapi.document_checks import check_answer, documented_statuses
 from tests.support.openapi.provocations import LIMITS, PROVOKED, Answers, Routes
 from tests.support.openapi.raw_requests import RawAnswer, ask
@@ -27,7 +27,7 @@ from tests.support.openapi.served_api import ROOT, ServedApi, served_api
 pytestmark = [pytest.mark.kafka, pytest.mark.thorough]
 
 POST, GET = "POST /v1/decisions", "GET /v1/decisions/{id}"
-TIMEOUT_MS = 2_000
+TIMEOUT_MS = 10_000
 _FROM_PROVOCATIONS = {400, 401, 403, 404, 408, 413, 415, 429, 431, 503}
 
 
@@ -74,6 +74,7 @@ def deciding(
         ) as api,
     ):  # fmt: skip
         scorer.wait_ready()
+        wait_until(lambda: api.probe()[0] == 200, api.written)
         answer = ask(api, "GET", "/openapi.json", [("authorization", api.credential())])
         assert answer.status == 200
         yield Deciding(api, answer.document, scorer)

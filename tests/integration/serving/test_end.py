@@ -9,7 +9,6 @@ from contextlib import suppress
 from urllib.error import URLError
 
 import grpc
-import pytest
 
 from stream_scorer.errors import UnavailableError
 from tests.support.serving.running_server import RunningServer, running_server, wait_until
@@ -22,11 +21,22 @@ def get(path: str) -> bytes:
 
 
 def begun(server: RunningServer, requests: int) -> None:
-    """Wait until requests of the route are being answered: each is counted after its answer."""
-    wait_until(lambda: _open_connections(server) >= requests)
+    """Wait until requests for ``/hold`` are in flight."""
+    assert server.process.stdout is not None
+    for _ in range(requests):
+        assert server.process.stdout.readline() == "held\n"
 
 
-def _open_connections(server: RunningServer) -> int:
+def refuses(server: RunningServer) -> bool:
+    """Whether clients can no longer connect."""
+    try:
+        server.connect().close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def open_connections(server: RunningServer) -> int:
     with open(f"/proc/{server.process.pid}/net/tcp") as table:  # noqa: PTH123 no regular file
         local = f":{server.port:04X}"
         return sum(row.split()[1].endswith(local) and row.split()[3] == "01" for row in table)
@@ -35,17 +45,14 @@ def _open_connections(server: RunningServer) -> int:
 def test_what_is_in_flight_is_finished() -> None:
     with running_server(drain_seconds=30.0) as server, ThreadPoolExecutor(16) as clients:
         idle = server.connect()
-        asked = [clients.submit(server.exchange, get("/wait/1.5")) for _ in range(16)]
-        begun(server, 17)
-        time.sleep(0.3)
-        begin = time.monotonic()
+        asked = [clients.submit(server.exchange, get("/hold/4")) for _ in range(16)]
+        begun(server, 16)
         server.process.send_signal(signal.SIGTERM)
-        # An idle connection ends now.
+        # An idle connection ends now, and there are no new ones.
         assert idle.recv(1) == b""
         idle.close()
-        assert time.monotonic() - begin < 1.0
-        with pytest.raises(ConnectionRefusedError):
-            server.connect()
+        wait_until(lambda: refuses(server))
+        assert not any(each.done() for each in asked)
         answers = [each.result() for each in asked]
         assert all(each.startswith(b"HTTP/1.1 200 ") for each in answers)
         assert all(b"connection: close" in each for each in answers)
@@ -55,12 +62,9 @@ def test_what_is_in_flight_is_finished() -> None:
 
 def test_what_takes_too_long_is_given_up() -> None:
     with running_server(drain_seconds=0.5) as server, ThreadPoolExecutor(1) as clients:
-        asked = clients.submit(server.exchange, get("/wait/4.5"))
+        asked = clients.submit(server.exchange, get("/hold/59"))
         begun(server, 1)
-        time.sleep(0.3)
-        begin = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - begin < 4.0
         assert asked.result().startswith(b"HTTP/1.1 503 ")
         assert '"event": "requests_cut"' in server.written()
 
@@ -71,10 +75,10 @@ def test_a_client_that_sends_nothing_more_holds_nothing_up() -> None:
         with server.connect() as head, server.connect() as body:
             head.sendall(b"GET /wait/0 HTTP/1.1\r\n")
             body.sendall(b"POST /echo HTTP/1.1\r\nContent-Length: 9\r\n" + typed + b"\r\n")
-            begun(server, 2)
+            wait_until(lambda: open_connections(server) >= 2)
             begin = time.monotonic()
             assert server.stop() == 0
-            assert time.monotonic() - begin < 10.0
+            assert time.monotonic() - begin < 40.0
 
 
 def test_a_signal_ends_it_while_a_part_starts() -> None:
@@ -88,9 +92,7 @@ def test_a_signal_ends_it_while_a_part_starts() -> None:
         wait_until(lambda: probed()[0] == 503)
         assert b"does not listen yet" in probed()[1]
         assert server.probe("/health/live")[0] == 200
-        begin = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - begin < 10.0
 
 
 def test_a_part_is_ended_after_the_last_request() -> None:
@@ -110,7 +112,6 @@ def test_a_second_signal_ends_it() -> None:
     with running_server(drain_seconds=60.0) as server, ThreadPoolExecutor(1) as clients:
         asked = clients.submit(server.exchange, get("/hold/59"))
         begun(server, 1)
-        time.sleep(0.3)
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: server.probe()[0] == 503)
         server.process.send_signal(signal.SIGTERM)
@@ -159,6 +160,7 @@ def test_calls_in_flight_are_finished() -> None:
         call = channel.unary_unary("/example.Echo/Wait")
         assert call(b"0", timeout=60) == b"0"
         waiting = call.future(b"1.5", timeout=60)
-        time.sleep(0.5)
+        # The server sends them when it begins to answer.
+        waiting.initial_metadata()
         assert server.stop() == 0
         assert waiting.result() == b"1.5"

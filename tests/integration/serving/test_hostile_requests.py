@@ -16,14 +16,26 @@ CLOSED = b""
 """No answer: the connection is closed."""
 
 
+def harmed_by_nothing(started: RunningServer) -> Iterator[RunningServer]:
+    yield started
+    assert started.process.poll() is None
+    assert b"HTTP/1.1 200 " in started.exchange(get())
+    assert started.stop() == 0
+    assert "Traceback" not in started.written()
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
+    # A connection that is kept open after an answer ends after the time for a head.
+    with running_server(head_seconds=3.0, connections_max=64) as started:
+        yield from harmed_by_nothing(started)
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[RunningServer]:
+    """Yield a server that gives up a head or a body after a second."""
     with running_server(head_seconds=HEAD_SECONDS, body_seconds=1.0, connections_max=64) as started:
-        yield started
-        assert started.process.poll() is None
-        assert b"HTTP/1.1 200 " in started.exchange(get())
-        assert started.stop() == 0
-        assert "Traceback" not in started.written()
+        yield from harmed_by_nothing(started)
 
 
 @pytest.mark.parametrize(("sent", "status"), SMUGGLING.values(), ids=SMUGGLING)
@@ -39,8 +51,11 @@ def test_no_request_is_smuggled(server: RunningServer, sent: bytes, status: int)
 
 
 @pytest.mark.parametrize(("sent", "status"), REFUSED.values(), ids=REFUSED)
-def test_a_refusal_is_documented(server: RunningServer, sent: bytes, status: int) -> None:
-    answer = server.exchange(sent.replace(HOST, HOST + b"Connection: close\r\n", 1))
+def test_a_refusal_is_documented(
+    server: RunningServer, hasty: RunningServer, sent: bytes, status: int
+) -> None:
+    asked = hasty if status == 408 else server
+    answer = asked.exchange(sent.replace(HOST, HOST + b"Connection: close\r\n", 1))
     assert answer.split(b"\r\n")[0].startswith(b"HTTP/1.1 %d " % status)
     assert answer.count(b"HTTP/1.1 ") == 1
     assert b"access-control" not in answer
@@ -74,15 +89,15 @@ def test_what_is_harmless_is_served(server: RunningServer, sent: bytes) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /wa", b"GET /wait/0 HTTP/1.1\r\n" + HOST])
-def test_an_unfinished_head_is_given_up(server: RunningServer, sent: bytes) -> None:
+def test_an_unfinished_head_is_given_up(hasty: RunningServer, sent: bytes) -> None:
     begin = time.monotonic()
-    assert server.exchange(sent) == CLOSED
+    assert hasty.exchange(sent) == CLOSED
     assert time.monotonic() - begin >= HEAD_SECONDS * 0.9
 
 
-def test_a_head_that_drips_has_the_same_time(server: RunningServer) -> None:
+def test_a_head_that_drips_has_the_same_time(hasty: RunningServer) -> None:
     begin = time.monotonic()
-    with server.connect() as opened:
+    with hasty.connect() as opened:
         opened.sendall(b"GET /wait/0 HTTP/1.1\r\n")
         with suppress(ConnectionResetError, BrokenPipeError):
             for number in range(1_000):
@@ -91,9 +106,9 @@ def test_a_head_that_drips_has_the_same_time(server: RunningServer) -> None:
     assert HEAD_SECONDS * 0.9 <= time.monotonic() - begin < 30
 
 
-def test_silent_connections_leave_their_places(server: RunningServer) -> None:
-    silent = [server.connect() for _ in range(64)]
-    answer = server.exchange(get())
+def test_silent_connections_leave_their_places(hasty: RunningServer) -> None:
+    silent = [hasty.connect() for _ in range(64)]
+    answer = hasty.exchange(get())
     assert answer.startswith(b"HTTP/1.1 200 ")
     for each in silent:
         each.close()

@@ -34,7 +34,7 @@ CONFIGURATION = H2Configuration(
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
-    with running_server(http2=True, body_seconds=1.0) as started:
+    with running_server(http2=True) as started:
         yield started
         with Client(started) as client:
             client.send(head())
@@ -79,6 +79,11 @@ class Client:
             yield from self.http.receive_data(received)
             with suppress(OSError):
                 self.flush()
+
+    def until_closed(self) -> None:
+        """Wait until the server closes the connection; it may be slower than what is sent."""
+        while self.socket.recv(65_536):
+            pass
 
     def answer(self) -> tuple[int, bytes] | ErrorCodes | int | None:
         """Return the answer, or the error that ended the stream or the connection."""
@@ -176,8 +181,8 @@ def test_a_head_that_is_too_long_is_refused(server: RunningServer) -> None:
         assert answer[0] == 431
 
 
-def test_a_slow_body_is_given_up(server: RunningServer) -> None:
-    with Client(server) as client:
+def test_a_slow_body_is_given_up() -> None:
+    with running_server(http2=True, body_seconds=1.0) as hasty, Client(hasty) as client:
         client.http.send_headers(1, head(b"/echo", b"POST", JSON))
         client.flush()
         answer = client.answer()
@@ -195,7 +200,7 @@ def test_streams_that_are_reset_at_once_end_the_connection(server: RunningServer
             client.http.reset_stream(stream, ErrorCodes.CANCEL)
             if number % 50 == 0:
                 client.flush()
-        pytest.fail("the server takes 20,000 resets")
+        client.until_closed()
     assert resident_megabytes(server) - before < MEGABYTES_MOST
 
 
@@ -231,7 +236,7 @@ def test_an_endless_head_is_refused(server: RunningServer) -> None:
         client.socket.sendall(begin)
         for _ in range(2_000):
             client.socket.sendall(more)
-        pytest.fail("the server takes 32 MB of head")
+        client.until_closed()
     assert resident_megabytes(server) - before < MEGABYTES_MOST
 
 
@@ -239,7 +244,7 @@ def test_more_streams_than_allowed_are_refused(server: RunningServer) -> None:
     with Client(server) as client:
         statuses, refused = 0, 0
         for number in range(300):
-            client.http.send_headers(2 * number + 1, head(b"/wait/0.2"), end_stream=True)
+            client.http.send_headers(2 * number + 1, head(b"/wait/2"), end_stream=True)
         client.flush()
         for event in client.events():
             statuses += isinstance(event, StreamEnded)

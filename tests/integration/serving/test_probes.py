@@ -14,15 +14,14 @@ def test_probes_answer_while_the_event_loop_is_busy() -> None:
         assert server.probe()[0] == 200
         busy = clients.submit(server.exchange, b"GET /spin/2 HTTP/1.1\r\n" + HOST + b"\r\n")
         time.sleep(0.2)
-        took = []
+        answers = 0
         while not busy.done():
-            begin = time.monotonic()
             assert server.probe()[0] == 200
             assert server.probe("/health/live")[0] == 200
-            took.append((time.monotonic() - begin) / 2)
+            answers += 2
         assert busy.result().startswith(b"HTTP/1.1 200 ")
-        # On a quiet machine 50 ms for each; here other tests may run at the same time.
-        assert sorted(took)[len(took) // 2] < 0.2
+        # Some 40 on a quiet machine. Of probes that wait for the loop, two are answered.
+        assert answers >= 6
         assert server.stop() == 0
 
 

@@ -36,7 +36,7 @@ REQUESTS: Final[tuple[HostileRequest, ...]] = (
 )  # fmt: skip
 """Sent to a real ``stream-scorer serve``."""
 SETTINGS: Final[dict[str, Any]] = {
-    "access_log": True, "body_seconds": 1.0, "inference": {"rows_max": 100},
+    "access_log": True, "body_seconds": 3.0, "inference": {"rows_max": 100},
     # A token with an unknown key id is a 503 while the keys are read again, and a 401 once they are
     # read. They are read at the start only, so that all of those are a 401.
     "access": {"token_keys_seconds": 86_400, "token_keys_refetch_seconds": 3_600},

@@ -68,6 +68,8 @@ def example_routes() -> tuple[Route, ...]:
 
 
 async def _echo_bytes(message: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+    # A client sees by this that its call is in flight.
+    await context.send_initial_metadata(())
     await asyncio.sleep(float(message.decode() or 0))
     return message
 

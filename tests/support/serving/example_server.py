@@ -1,7 +1,8 @@
 """A server of the example part; run as a program by :func:`running_server`.
 
 ``SETTINGS START FAIL``: a JSON document of settings; how many seconds its part takes to start; and
-after how many seconds it fails, if not 0. The addresses go to standard output, a line each.
+after how many seconds it fails, if not 0. The addresses go to standard output, a line each, and so
+does ``held`` for each request for ``/hold``, which is in flight from then on.
 """
 
 import asyncio
@@ -14,10 +15,22 @@ from contextlib import asynccontextmanager
 from stream_scorer.errors import StreamScorerError, UnavailableError
 from stream_scorer.serving.server.compose import Composition, ServedPart
 from stream_scorer.serving.server.process import run_server
+from stream_scorer.serving.web.gate import RequestHead
+from stream_scorer.serving.web.messages import Caller
 from stream_scorer.settings import Settings, load_settings
 from stream_scorer.telemetry import Listener
 from stream_scorer.terminal_text import write_error
 from tests.support.serving.example_part import ExampleGate, echo_service, example_routes
+
+
+class AnnouncingGate(ExampleGate):
+    """Announces requests for ``/hold``."""
+
+    def admit(self, head: RequestHead) -> Caller:
+        caller = super().admit(head)
+        if head.path.startswith("/hold/"):
+            announce("held")
+        return caller
 
 
 @asynccontextmanager
@@ -38,7 +51,7 @@ def composed(settings: Settings, listener: Listener) -> Composition:
         return ()
 
     part = ServedPart(example_routes(), (starting(start),), (echo_service,), reasons)
-    return Composition(ExampleGate(), [part])
+    return Composition(AnnouncingGate(), [part])
 
 
 def announce(line: str) -> None:

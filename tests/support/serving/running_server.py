@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from stream_scorer.devkafka.cluster import free_ports
+
 ROOT = Path(__file__).parents[3]
 SECONDS = 60.0
 """Time limit of a start and of an answer; far above what an idle machine needs."""
@@ -89,10 +91,8 @@ def until_closed(opened: socket.socket) -> bytes:
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that is free now, and that the system gives to no connection."""
+    return free_ports(1)[0]
 
 
 @contextmanager

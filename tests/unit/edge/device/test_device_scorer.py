@@ -112,16 +112,16 @@ def test_requests_that_wait_together_share_a_write(world: DeviceWorld) -> None:
     def hook(step: str) -> None:
         if step == "before append":
             writes.set()
-            gate.wait(10)
+            gate.wait(60)
         if step == "synced":
             synced.append(step)
 
     with world.scorer(world.state(hook)) as scorer:
         waiting = [scorer.submit(record(0))]
-        assert writes.wait(10)
+        assert writes.wait(60)
         waiting += [scorer.submit(record(number)) for number in range(1, 6)]
         gate.set()
-        answers = [each.result(10) for each in waiting]
+        answers = [each.result(60) for each in waiting]
     assert [each.sequence for each in answers] == list(range(1, 7))
     # The first one, and all that came while it was written.
     assert len(synced) == 2

@@ -10,7 +10,7 @@ import pytest
 from stream_scorer.edge.files.cipher import Cipher
 from stream_scorer.edge.files.outbox import Outbox
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 class SlowConnection(sqlite3.Connection):

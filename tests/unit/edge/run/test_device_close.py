@@ -18,7 +18,7 @@ from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Event, Listener
 from tests.support.device.device_process import cold, device_settings, posted
 
-SECONDS = 10.0
+SECONDS = 60.0
 SHORT_SECONDS = 0.2
 Change = Coroutine[Any, Any, object]
 OBSERVED, ASKED = 1, 2

@@ -284,7 +284,7 @@ def test_a_thread_uploads_whenever_there_are_rows(world: DeviceWorld, api: EdgeA
         found.start()
         for number in range(3):
             scorer.decide(record(number))
-        assert published.wait(10)
+        assert published.wait(60)
         assert state.outbox.size() == (0, 0)
         assert found.failure is None
 
@@ -295,7 +295,7 @@ def test_a_fork_ends_the_thread_with_its_error(world: DeviceWorld, api: EdgeApi)
     with uploader(world, api) as found:
         found.start()
         assert found._thread is not None
-        found._thread.join(10)
+        found._thread.join(60)
         assert isinstance(found.failure, ForkError)
 
 
@@ -307,7 +307,7 @@ def test_a_thread_that_fails_ends_the_device(world: DeviceWorld, api: EdgeApi) -
     with uploader(world, api, fail) as found:
         found.start()
         assert found._thread is not None
-        found._thread.join(10)
+        found._thread.join(60)
         assert "RuntimeError: a fault at answered" in str(found.failure)
 
 
@@ -316,7 +316,7 @@ def test_an_end_does_not_wait_for_a_silent_server(world: DeviceWorld, api: EdgeA
     api.answers.clear()
     with uploader(world, api) as found:
         found.start()
-        assert api.asked.wait(10)
+        assert api.asked.wait(60)
         began = time.monotonic()
     assert time.monotonic() - began < 10
     assert found._thread is not None

@@ -12,7 +12,7 @@ from stream_scorer.errors import UnavailableError
 from stream_scorer.registry.sources import FileRegistry
 from stream_scorer.settings import SCHEMAS_DIRECTORY, Settings
 
-SECONDS = 10.0
+SECONDS = 60.0
 SHORT_SECONDS = 0.2
 
 

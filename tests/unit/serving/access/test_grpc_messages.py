@@ -18,10 +18,10 @@ from stream_scorer.serving.settings.api import Serving
 from tests.support.serving.access import GateAtWork, access_settings, make_key
 
 INFER, READY = "/test.Service/Infer", "/test.Service/Ready"
-SECONDS = 20.0
+SECONDS = 60.0
 MIB = 1_048_576
 SLOW = b"slow"
-ANSWER_SECONDS = 0.6
+ANSWER_SECONDS = 1.5
 PING, GOAWAY, ACKNOWLEDGED = 6, 7, 1
 """Kinds of HTTP/2 frames, and the flag of one that answers another."""
 Code: TypeAlias = grpc.StatusCode

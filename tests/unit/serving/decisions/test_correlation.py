@@ -117,7 +117,7 @@ def test_a_transaction_is_pending_for_so_long_at_most() -> None:
 
 def test_what_is_too_old_gives_back_its_place() -> None:
     async def scenario() -> None:
-        world = FakeScorers(timeout=0.05)
+        world = FakeScorers(timeout=0.5)
         assert (await world.gateway.ask(request(body()))).status == 202
         world.time = 3_599.0
         world.gateway.observe()

@@ -160,7 +160,7 @@ def test_requests_that_have_ended_do_not_wait(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(correlation, "_WAITING_MOST", 3)
 
     async def scenario() -> None:
-        world = FakeScorers(timeout=0.05)
+        world = FakeScorers(timeout=0.5)
         tasks = [await asking(world, request(body())) for _ in range(3)]
         assert [(await task).status for task in tasks] == [202] * 3
         # Their time is over: others may wait, also those whose clients leave.

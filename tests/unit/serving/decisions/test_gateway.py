@@ -15,6 +15,9 @@ from stream_scorer.serving.web.problems import Problem
 from stream_scorer.telemetry import AdmissionRefused, ProvisionalAnswered, ProvisionalSettled
 from tests.support.serving.fake_scorers import NOW_MS, FakeScorers, body, request
 
+SOME_SECONDS = 0.5
+"""A time that ends soon, but not before the test has gone on."""
+
 
 def run(scenario: Callable[[FakeScorers], Awaitable[None]], **settings: Any) -> None:
     async def main() -> None:
@@ -249,7 +252,7 @@ def test_without_a_decision_in_time_the_answer_is_provisional() -> None:
 
 def test_another_gateways_transaction_is_found_by_its_place() -> None:
     async def scenario(world: FakeScorers) -> None:
-        other = FakeScorers(timeout=0.05)
+        other = FakeScorers(timeout=SOME_SECONDS)
         task = await asking(other, request(body()))
         offset = other.deliver()
         found = document(await task, 202)
@@ -323,7 +326,7 @@ def test_a_batch_has_an_answer_for_each_transaction() -> None:
         again = document(await world.gateway.ask(request([body(1), body(3)])))["answers"]
         assert [each["decision"]["transaction_id"] for each in again] == ["t1", "t3"]
 
-    run(scenario, timeout=0.05)
+    run(scenario, timeout=SOME_SECONDS)
 
 
 def test_beyond_the_limit_requests_are_refused() -> None:

@@ -15,7 +15,7 @@ from stream_scorer.settings import Settings
 from stream_scorer.telemetry import DependencyBack, DependencyUnavailable, Event
 from tests.support.serving.fake_scorers import FILES
 
-SECONDS = 10.0
+SECONDS = 60.0
 FIRST, SECOND = Plan(), Plan(currencies={"EUR": 3})
 
 

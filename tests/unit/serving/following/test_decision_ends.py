@@ -62,21 +62,24 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-def opened(decisions: Any) -> DecisionEnds:
-    return DecisionEnds(decisions)
+def opened(decisions: Any, seconds: float = SECONDS) -> DecisionEnds:
+    """Return the ends of decisions, and let an answer take so long."""
+    found = DecisionEnds(decisions)
+    found._calls._seconds = seconds
+    return found
 
 
 def test_a_silent_partition_blocks_no_other(
     decisions: Partitions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decision_ends, "_THREADS", 2)
-    monkeypatch.setattr(decision_ends, "_ANSWER_SECONDS", SOON)
-    ends = opened(decisions)
+    ends = opened(decisions, SOON)
 
     async def scenario() -> None:
         refused = await asyncio.gather(*(ends.of(0) for _ in range(40)), return_exceptions=True)
         assert [type(each) for each in refused] == [TimeoutError] + [UnavailableError] * 39
         assert decisions.asked == {0: 1}
+        ends._calls._seconds = SECONDS
         for _ in range(5):
             await ends.of(1)
         assert decisions.asked == {0: 1, 1: 5}
@@ -99,22 +102,37 @@ def test_who_finds_no_free_thread_silences_nothing(
     decisions: Partitions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decision_ends, "_THREADS", 1)
-    monkeypatch.setattr(decision_ends, "_ANSWER_SECONDS", SOON)
-    ends = opened(decisions)
+    ends = opened(decisions, SOON)
 
     async def scenario() -> None:
         for partition in (0, 1):
             with pytest.raises(TimeoutError):
                 await ends.of(partition)
-        decisions.answers.set()
         assert decisions.asked == {0: 1}
-        while True:
-            try:
+        decisions.answers.set()
+        ends._calls._seconds = SECONDS
+        await ends.of(1)
+        assert decisions.asked[1] == 1
+
+    asyncio.run(scenario())
+    ends.close()
+
+
+def test_an_answer_at_the_last_moment_is_no_silence(
+    decisions: Partitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = opened(decisions)
+
+    async def too_late(call: Callable[[], int]) -> int:
+        await asyncio.to_thread(call)
+        raise TimeoutError
+
+    async def scenario() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(ends._calls, "run", too_late)
+            with pytest.raises(TimeoutError):
                 await ends.of(1)
-            except TimeoutError:
-                continue
-            break
-        assert decisions.asked[1] >= 1
+        assert await ends.of(1) == 2
 
     asyncio.run(scenario())
     ends.close()
@@ -183,15 +201,15 @@ def test_many_that_wait_for_a_broker_ask_once(
         assert not decisions.passed
         decisions.refused = None
         await until(lambda: len(decisions.passed) >= 1_000)
-        assert decisions.asked[1] == 4
-        assert {each[:2] for each in decisions.passed} == {(1, 4)}
+        asked = decisions.asked[1]
+        assert {each[:2] for each in decisions.passed} == {(1, asked)}
         for _, _, call in decisions.passed:
             call()
         assert sorted(read) == list(range(1_000))
         # A later one is not given an end from before it came.
         passed.when_read(1, lambda: None)
         await until(lambda: len(decisions.passed) >= 1_001)
-        assert decisions.passed[-1][:2] == (1, 5)
+        assert decisions.passed[-1][:2] == (1, asked + 1)
 
     asyncio.run(scenario())
     ends.close()

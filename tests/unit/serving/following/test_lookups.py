@@ -8,7 +8,7 @@ import pytest
 
 from stream_scorer.errors import UnavailableError
 from stream_scorer.kafka.topics.partitioner import partition_of
-from stream_scorer.serving.following import topic_lookups
+from stream_scorer.serving.following import decision_ends, topic_lookups
 from stream_scorer.serving.following.decision_ends import DecisionEnds
 from stream_scorer.serving.following.topic_lookups import StoredRecord, TopicLookups
 
@@ -61,8 +61,10 @@ def decisions(monkeypatch: pytest.MonkeyPatch) -> OpenDecisions:
 
 
 @pytest.fixture
-def lookups(decisions: OpenDecisions) -> Iterator[TopicLookups]:
+def lookups(decisions: OpenDecisions, monkeypatch: pytest.MonkeyPatch) -> Iterator[TopicLookups]:
     tail: Any = decisions
+    monkeypatch.setattr(decision_ends, "_ANSWER_SECONDS", SECONDS)
+    monkeypatch.setattr(topic_lookups, "_LOOKUP_SECONDS", SECONDS)
     ends = DecisionEnds(tail)
     records: Any = OneRecord()
     found = TopicLookups(records, {0: 4, 1: 0}.__getitem__, tail, ends)
@@ -74,6 +76,9 @@ def lookups(decisions: OpenDecisions) -> Iterator[TopicLookups]:
 def test_an_open_transaction_blocks_no_other_lookup(
     lookups: TopicLookups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def known(_: int) -> int:
+        return 9
+
     async def scenario() -> None:
         # More than there are threads.
         blocked = [asyncio.create_task(lookups.decisions_read(KEYS[0])) for _ in range(20)]
@@ -85,7 +90,8 @@ def test_an_open_transaction_blocks_no_other_lookup(
         for each in blocked:
             each.cancel()
         await asyncio.wait(blocked)
-        monkeypatch.setattr(topic_lookups, "_DECISIONS_SECONDS", 0.5)
+        monkeypatch.setattr(lookups._ends, "of", known)
+        monkeypatch.setattr(topic_lookups, "_DECISIONS_SECONDS", 0.05)
         assert not await lookups.decisions_read(KEYS[0])
 
     asyncio.run(scenario())

@@ -111,6 +111,8 @@ def test_requests_of_a_running_batch_are_joined_into_the_next() -> None:
 def test_a_quick_request_is_computed_on_the_event_loop() -> None:
     predictor = GatedPredictor()
     with serving([model_with(predictor)]) as rest:
+        model = rest.service.find("fraud", None)
+        model._row_seconds = model._fixed_seconds = 0.0
         predictor.gated = True
         predictor.allowed.release()
         answer = rest("POST", "/v2/models/fraud/infer", body(0.25))
