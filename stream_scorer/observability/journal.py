@@ -7,6 +7,7 @@ The log has lines for a person who must act, so normal operation leaves none. Th
 import dataclasses
 import hashlib
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -35,11 +36,16 @@ _KEPT: Final[dict[type[events.Event], str]] = {
     events.RolloutMoved: "rollout_moved",
     events.DependencyUnavailable: "dependency_unavailable",
     events.DependencyBack: "dependency_back",
+    events.LagFailed: "lag_not_observed",
     events.WorkerStarted: "worker_started",
     events.WorkerLeft: "worker_left",
     events.Stopping: "stopping",
 }
 """What is kept of the events of a process: few an hour, whatever the traffic."""
+_REPEATED: Final = {events.LagFailed: "what", events.DependencyUnavailable: "name"}
+"""What every try reports while something does not answer, and the field that tells them apart."""
+_AGAIN_SECONDS: Final = 600.0
+"""Time between two lines of the same failure."""
 
 
 class ProcessJournal(Closing):
@@ -62,6 +68,7 @@ class ProcessJournal(Closing):
         self._logger = None
         self._log = process_logger(process, instance)
         self._failed = False
+        self._written: dict[tuple[type[events.Event], str], float] = {}
         if path is None:
             return
         try:
@@ -78,8 +85,21 @@ class ProcessJournal(Closing):
         if self._logger is None:
             return
         name = _KEPT.get(type(event))
-        if name is not None:
+        if name is not None and not self._repeats(event):
             self._write(name, dataclasses.asdict(event))
+
+    def _repeats(self, event: events.Event) -> bool:
+        """Return whether the same failure has a recent line."""
+        if isinstance(event, events.DependencyBack):
+            self._written.pop((events.DependencyUnavailable, event.name), None)
+        if type(event) not in _REPEATED:
+            return False
+        key = (type(event), getattr(event, _REPEATED[type(event)]))
+        now = time.monotonic()
+        if now - self._written.get(key, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
+            return True
+        self._written[key] = now
+        return False
 
     def left(self, error: BaseException | None) -> None:
         """Append the last line: why the process ends.
