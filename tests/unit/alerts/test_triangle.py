@@ -79,7 +79,19 @@ def test_an_expression_uses_metrics_and_labels_that_exist(expression: str) -> No
     grouped = {
         label for each in re.findall(r"by \(([^)]*)\)", expression) for label in each.split(", ")
     }
-    assert grouped <= set().union({"job"}, *(labels_of(sample) for sample in samples))
+    assert grouped <= set().union({"job", "instance"}, *(labels_of(sample) for sample in samples))
+
+
+FOLDED = {"LabelsLate", "RegistrySlow", "CheckpointStoreSlow", "BrokersSlow", "ClientsThrottled"}
+"""They are about a service or a topic, whichever process reports it."""
+
+
+def test_an_alert_on_a_process_names_its_instance_or_group() -> None:
+    (group,) = YAML(typ="safe").load(RULES / "processes.yaml")["groups"]
+    for rule in group["rules"]:
+        kept = [set(each.split(", ")) for each in re.findall(r"by \(([^)]*)\)", rule["expr"])]
+        named = all(labels & {"instance", "group"} for labels in kept)
+        assert named == (rule["alert"] not in FOLDED), rule["alert"]
 
 
 def test_every_verdict_but_ok_has_an_alert() -> None:
