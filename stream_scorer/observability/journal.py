@@ -20,6 +20,7 @@ from stream_scorer import telemetry as events
 from stream_scorer.closing import Closing
 from stream_scorer.errors import SettingsError, StreamScorerError
 from stream_scorer.observability.logging import process_logger
+from stream_scorer.settings import journal_of_process
 
 STANDARD_OUTPUT: Final = Path("-")
 _DIGEST: Final = 12
@@ -46,6 +47,7 @@ _REPEATED: Final = {events.LagFailed: "what", events.DependencyUnavailable: "nam
 """What every try reports while something does not answer, and the field that tells them apart."""
 _AGAIN_SECONDS: Final = 600.0
 """Time between two lines of the same failure."""
+_KEPT_MARK: Final = "kept_in_journal"
 
 
 class ProcessJournal(Closing):
@@ -109,6 +111,8 @@ class ProcessJournal(Closing):
         """
         if self._logger is None:
             return
+        if error is not None:
+            vars(error)[_KEPT_MARK] = True
         if error is None:
             self._write("left", {"exit_code": 0})
         elif isinstance(error, StreamScorerError):
@@ -137,6 +141,24 @@ class ProcessJournal(Closing):
             if not self._failed:
                 self._log.warning("journal_not_written", error=str(error))
             self._failed = True
+
+
+def keep_last_error(error: BaseException, reported: BaseException, process: str) -> None:
+    """Append the last line of a process that ends by an error, unless its journal has it already.
+
+    A process may end before its journal is open: by a setting, or without an address of a broker.
+
+    Args:
+        error: What ended it.
+        reported: What its user reads instead; else the same.
+        process: Kind of process.
+    """
+    path, instance = journal_of_process()
+    if path is None or _KEPT_MARK in vars(error):
+        return
+    # If the journal cannot be opened, stderr has the error.
+    with suppress(SettingsError), ProcessJournal(path, process, instance) as journal:
+        journal.left(reported)
 
 
 def process_began(process: str, group: str, instance: str, settings: BaseModel) -> Any:
