@@ -54,10 +54,18 @@ def test_the_loss_of_one_side_is_found(name: str) -> None:
     assert faults(rules, sections, tiles_without) == [f"{name}: 0 times a tile"]
 
 
-def test_a_red_tile_without_an_alert_is_found() -> None:
+@pytest.mark.parametrize("color", ["red", "dark-red", "#F2495C", "orange"])
+@pytest.mark.parametrize("override", [False, True])
+def test_a_red_tile_without_an_alert_is_found(color: str, *, override: bool) -> None:
     rules, sections, tiles = sides()
     (board,) = [board for board in boards() if board["uid"] == "stream-scorer-sre"]
-    board["panels"][0]["targets"][0]["expr"] = "stream_scorer_ready == 0"
+    panel = board["panels"][0]
+    panel["targets"][0]["expr"] = "stream_scorer_ready == 0"
+    config = panel["fieldConfig"]
+    config["defaults"]["thresholds"]["steps"][1]["color"] = color
+    if override:
+        thresholds = {"id": "thresholds", "value": config["defaults"].pop("thresholds")}
+        config["overrides"] = [{"matcher": {}, "properties": [thresholds]}]
     found = faults(rules, sections, red_tiles([board]))
     assert "stream_scorer_ready == 0: 0 times a alert" in found
     assert f"{tiles[0]}: 0 times a tile" in found
