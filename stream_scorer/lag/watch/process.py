@@ -132,6 +132,7 @@ def open_passes(settings: Settings) -> LagPasses:
         LagRules(interval=lag.interval_seconds),
         lag.records,
         EventTimes(settings),
+        lag.request_seconds,
     )
 
 
