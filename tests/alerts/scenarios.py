@@ -83,6 +83,11 @@ _DISK = (
 )
 FREE, SIZE = _DISK.format("free"), _DISK.format("size")
 CERTIFICATE = f'stream_scorer_certificate_expires_time_seconds{_JOB},file="server.pem"}}'
+MEMBERS = 'stream_scorer_group_members{group="stream-scorer"}'
+RATE = (
+    'stream_scorer_group_output_records_per_second{group="stream-scorer",topic="transactions",'
+    'partition="3"}'
+)
 VERDICTS = (
     "DATA LOST BY RETENTION", "HANGING TRANSACTION", "STOPPED", "STALLED", "REWOUND", "UNKNOWN",
     "SLOW", "EMPTY",
@@ -94,9 +99,13 @@ def partitions(verdict: str) -> str:
     return _PARTITIONS.format(verdict)
 
 
+LOST = partitions("DATA LOST BY RETENTION")
+
+
 HEALTHY = {
     GOOD: "0+6000x800", BAD: "0+1x800", UNMEASURED: "0+0x800", OBSERVED: "0+60x800",
     COUNTED: "0+60x800",
+    MEMBERS: "4+0x800", RATE: "25+0x800",
     SKEW: "0.2+0x800", DECISIONS: "0+6000x800", REJECTED: "0+3x800", COMMITTED: "0+600x800",
     ABORTED: "0+1x800", DRIFT: "0+0x800", UNTILED: "0+0x800", CLOSED: "0+0x800",
     LOOKS: "0+0x800", LABELS: "0+1x800", ROWS: "0+6000x800",
@@ -206,8 +215,21 @@ SCENARIOS = [
     # Their verdicts last for a minute, and must not be over before someone has looked.
     Scenario(
         "data are lost once",
-        {partitions("DATA LOST BY RETENTION"): "0x60 1 0x300"},
+        {LOST: "0x60 1 0x300"},
         {"59m": [], "62m": ["DataLost"], "115m": ["DataLost"], "125m": []},
+    ),
+    # The last member left at the beginning. On the fourth day the group is out of use.
+    Scenario(
+        "an abandoned group loses data",
+        _days(60_000, 10) | {MEMBERS: "1 0x500", RATE: "0x500", LOST: "0x400 1 0x20 1x70"},
+        {"4040m": ["DataLost"], "4060m": ["DataLost"], "4400m": []},
+        interval="10m",
+    ),
+    # It commits offsets and joins no group, as the profiler does.
+    Scenario(
+        "a group without members loses data",
+        {MEMBERS: "0x800", LOST: "0x60 1 0x300"},
+        {"62m": ["DataLost"]},
     ),
     Scenario(
         "offsets are reset once",
