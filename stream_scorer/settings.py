@@ -10,6 +10,7 @@ environment variables (``STREAM_SCORER_KAFKA__BOOTSTRAP=...``), secret files
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -64,6 +65,7 @@ __all__ = [
     "Settings",
     "State",
     "Topics",
+    "journal_of_process",
     "load_settings",
     "remember_secrets",
 ]
@@ -83,8 +85,12 @@ _VARIABLES = frozenset({_CONFIG_VARIABLE, _SECRETS_VARIABLE, PASSPHRASE_VARIABLE
 _CONFIG: ContextVar[str | None] = ContextVar("config", default=None)
 
 
-class Settings(BaseSettings):
-    """All settings: how and where a process runs."""
+# The journal and the instance of the settings that were loaded last, or could not be loaded.
+_JOURNAL: ContextVar[tuple[Path | None, str]] = ContextVar("journal", default=(None, ""))
+
+
+class _Sources(BaseSettings):
+    """Where settings are read from."""
 
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
@@ -93,6 +99,36 @@ class Settings(BaseSettings):
         frozen=True,
         validate_default=True,
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources, strongest first; a ``.env`` file is deliberately not read."""
+        del dotenv_settings, file_secret_settings
+        return (
+            init_settings,
+            InitSettingsSource(settings_cls, init_kwargs=secret_files(_SECRETS_VARIABLE)),
+            env_settings,
+            InitSettingsSource(settings_cls, init_kwargs=config_file(_CONFIG.get())),
+        )
+
+
+class _JournalSettings(_Sources):
+    """What the last line of a process needs, whatever is wrong with the other settings."""
+
+    model_config = SettingsConfigDict(extra="ignore")
+    logging: Logging = Logging()
+    kafka: dict[str, Any] = Field(default_factory=dict)
+
+
+class Settings(_Sources):
+    """All settings: how and where a process runs."""
 
     mode: Literal["development", "production"] = Field(
         "development",
@@ -159,24 +195,6 @@ class Settings(BaseSettings):
         group: str = getattr(self, name).group
         return self.model_copy(update={"kafka": self.kafka.model_copy(update={"group": group})})
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order the sources, strongest first; a ``.env`` file is deliberately not read."""
-        del dotenv_settings, file_secret_settings
-        return (
-            init_settings,
-            InitSettingsSource(settings_cls, init_kwargs=secret_files(_SECRETS_VARIABLE)),
-            env_settings,
-            InitSettingsSource(settings_cls, init_kwargs=config_file(_CONFIG.get())),
-        )
-
 
 def _refuse_unknown_environment() -> None:
     """Refuse a variable under our prefix that no setting reads: it is a spelling mistake."""
@@ -203,10 +221,28 @@ def load_settings(
     Raises:
         SettingsError: Unknown key, wrong type or range, unreadable file; names the key.
     """
-    _refuse_unknown_environment()
     named = _CONFIG.set(str(config) if config else os.environ.get(_CONFIG_VARIABLE))
     try:
-        loaded = Settings(**(overrides or {}))
+        return _load(overrides or {})
+    except SettingsError:
+        _JOURNAL.set(_journal_alone(overrides or {}))
+        raise
+    finally:
+        _CONFIG.reset(named)
+
+
+def journal_of_process() -> tuple[Path | None, str]:
+    """Return the journal and the instance that were named last, by settings that are valid or not.
+
+    The journal is None if none was named, or if what names it cannot be read.
+    """
+    return _JOURNAL.get()
+
+
+def _load(overrides: Mapping[str, Any]) -> Settings:
+    _refuse_unknown_environment()
+    try:
+        loaded = Settings(**overrides)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -219,10 +255,20 @@ def load_settings(
         raise SettingsError(f"{what}: {first['msg']}", "correct the value") from None
     except PydanticSettingsError as error:
         raise SettingsError(f"environment: {error}", "correct the variable") from None
-    finally:
-        _CONFIG.reset(named)
     remember_secrets(loaded)
+    _JOURNAL.set((loaded.logging.journal, loaded.kafka.instance))
     return loaded
+
+
+def _journal_alone(overrides: Mapping[str, Any]) -> tuple[Path | None, str]:
+    """Read the journal and the instance from settings that are wrong elsewhere."""
+    # If the file cannot be read, variables can.
+    for config in (_CONFIG.get(), None):
+        _CONFIG.set(config)
+        with suppress(ValidationError, PydanticSettingsError, SettingsError):
+            found = _JournalSettings(**overrides)
+            return found.logging.journal, str(found.kafka.get("instance", Kafka().instance))
+    return None, ""
 
 
 def remember_secrets(settings: BaseModel) -> None:

@@ -63,6 +63,13 @@ COMMANDS: Final[Mapping[str, str]] = {
 }
 """What each command is for; it is ``app``, or a function of its name, in the file of its name."""
 
+PROCESSES: Final[Mapping[str, tuple[str, str]]] = {
+    "run": ("scorer", ""), "monitor": ("monitor", ""), "controller": ("controller", ""),
+    "performance": ("performance", ""), "profile": ("profiler", ""), "rekey": ("rekey", ""),
+    "serve": ("server", ""), "lag": ("lag", "--serve"), "retrain": ("retrain", "run"),
+}  # fmt: skip
+"""The kind of process of each command that is one, and the word that makes the command one."""
+
 
 def load(name: str) -> Any:
     """Return a command, or a group of them, as the command line's library knows it."""
@@ -114,16 +121,29 @@ def main() -> None:
     try:
         app()
     except StreamScorerError as error:
+        _keep(error, error)
         _leave(error)
     except KafkaException as error:
         refused = refused_option(error)
+        _keep(error, refused or error)
         if refused is None:
             _trace(type(error), error, error.__traceback__)
             sys.exit(1)
         _leave(refused)
     except Exception as error:  # noqa: BLE001 the interpreter would print it with its secrets
+        _keep(error, error)
         _trace(type(error), error, error.__traceback__)
         sys.exit(1)
+
+
+def _keep(error: Exception, reported: Exception) -> None:
+    """Keep the error in the journal if the command is a process."""
+    command, *given = *sys.argv[1:], ""
+    process, word = PROCESSES.get(command, ("", ""))
+    if process and (not word or word in given):
+        from stream_scorer.observability.journal import keep_last_error  # noqa: PLC0415 slow
+
+        keep_last_error(error, reported, process)
 
 
 def _trace(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -7,6 +7,7 @@ The log has lines for a person who must act, so normal operation leaves none. Th
 import dataclasses
 import hashlib
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -19,6 +20,7 @@ from stream_scorer import telemetry as events
 from stream_scorer.closing import Closing
 from stream_scorer.errors import SettingsError, StreamScorerError
 from stream_scorer.observability.logging import process_logger
+from stream_scorer.settings import journal_of_process
 
 STANDARD_OUTPUT: Final = Path("-")
 _DIGEST: Final = 12
@@ -35,11 +37,17 @@ _KEPT: Final[dict[type[events.Event], str]] = {
     events.RolloutMoved: "rollout_moved",
     events.DependencyUnavailable: "dependency_unavailable",
     events.DependencyBack: "dependency_back",
+    events.LagFailed: "lag_not_observed",
     events.WorkerStarted: "worker_started",
     events.WorkerLeft: "worker_left",
     events.Stopping: "stopping",
 }
 """What is kept of the events of a process: few an hour, whatever the traffic."""
+_REPEATED: Final = {events.LagFailed: "what", events.DependencyUnavailable: "name"}
+"""What every try reports while something does not answer, and the field that tells them apart."""
+_AGAIN_SECONDS: Final = 600.0
+"""Time between two lines of the same failure."""
+_KEPT_MARK: Final = "kept_in_journal"
 
 
 class ProcessJournal(Closing):
@@ -62,6 +70,7 @@ class ProcessJournal(Closing):
         self._logger = None
         self._log = process_logger(process, instance)
         self._failed = False
+        self._written: dict[tuple[type[events.Event], str], float] = {}
         if path is None:
             return
         try:
@@ -78,8 +87,21 @@ class ProcessJournal(Closing):
         if self._logger is None:
             return
         name = _KEPT.get(type(event))
-        if name is not None:
+        if name is not None and not self._repeats(event):
             self._write(name, dataclasses.asdict(event))
+
+    def _repeats(self, event: events.Event) -> bool:
+        """Return whether the same failure has a recent line."""
+        if isinstance(event, events.DependencyBack):
+            self._written.pop((events.DependencyUnavailable, event.name), None)
+        if type(event) not in _REPEATED:
+            return False
+        key = (type(event), getattr(event, _REPEATED[type(event)]))
+        now = time.monotonic()
+        if now - self._written.get(key, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
+            return True
+        self._written[key] = now
+        return False
 
     def left(self, error: BaseException | None) -> None:
         """Append the last line: why the process ends.
@@ -89,6 +111,8 @@ class ProcessJournal(Closing):
         """
         if self._logger is None:
             return
+        if error is not None:
+            vars(error)[_KEPT_MARK] = True
         if error is None:
             self._write("left", {"exit_code": 0})
         elif isinstance(error, StreamScorerError):
@@ -117,6 +141,24 @@ class ProcessJournal(Closing):
             if not self._failed:
                 self._log.warning("journal_not_written", error=str(error))
             self._failed = True
+
+
+def keep_last_error(error: BaseException, reported: BaseException, process: str) -> None:
+    """Append the last line of a process that ends by an error, unless its journal has it already.
+
+    A process may end before its journal is open: by a setting, or without an address of a broker.
+
+    Args:
+        error: What ended it.
+        reported: What its user reads instead; else the same.
+        process: Kind of process.
+    """
+    path, instance = journal_of_process()
+    if path is None or _KEPT_MARK in vars(error):
+        return
+    # If the journal cannot be opened, stderr has the error.
+    with suppress(SettingsError), ProcessJournal(path, process, instance) as journal:
+        journal.left(reported)
 
 
 def process_began(process: str, group: str, instance: str, settings: BaseModel) -> Any:

@@ -12,9 +12,11 @@ The parent computes nothing and connects to no broker, so that only workers can 
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
@@ -24,6 +26,7 @@ from prometheus_client import CollectorRegistry
 
 from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.fleet import Fleet
+from stream_scorer.observability.journal import ProcessJournal, process_began
 from stream_scorer.observability.logging import process_logger
 from stream_scorer.processes.restart_policy import (
     SILENT,
@@ -33,9 +36,10 @@ from stream_scorer.processes.restart_policy import (
     cause_of,
     parting_code,
 )
+from stream_scorer.processes.run_process import journaled
 from stream_scorer.processes.signals import Handler, handled, tell_of_stopping
 from stream_scorer.settings import Settings
-from stream_scorer.telemetry import WorkerLeft, WorkerStarted
+from stream_scorer.telemetry import Event, Listener, WorkerLeft, WorkerStarted
 
 _ROUND_SECONDS = 0.1
 _GRACE_SECONDS = 2.0
@@ -69,9 +73,10 @@ class Supervisor:
     Args:
         workers: How many.
         start: Starts the process of a worker, given its number and the pipe for its reports.
-        fleet: Notified of starts, ends and reports.
+        fleet: Notified of reports; knows which workers are silent.
         shutdown_seconds: Time limit for a worker that was asked to stop.
         supervision: Decides about workers that exited.
+        listener: Notified of starts and ends; None: the fleet.
     """
 
     def __init__(
@@ -81,9 +86,11 @@ class Supervisor:
         fleet: Fleet,
         shutdown_seconds: float,
         supervision: Supervision | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self._start = start
         self._fleet = fleet
+        self._listener = listener or fleet
         self._shutdown_seconds = shutdown_seconds
         self._supervision = supervision or Supervision()
         self._workers = {number: _Worker() for number in range(workers)}
@@ -144,7 +151,7 @@ class Supervisor:
             # Only the worker has the sending end, so the pipe closes when the worker ends.
             sender.close()
         pid = worker.process.pid or 0
-        self._fleet(WorkerStarted(number, pid))
+        self._listener(WorkerStarted(number, pid))
         threading.Thread(
             target=_listen, args=(receiver, number, pid, self._fleet),
             name=f"worker-{number}", daemon=True,
@@ -190,9 +197,9 @@ class Supervisor:
         ran = time.monotonic() - worker.started
         verdict = self._supervision.left(number, exit_code, ran)
         if isinstance(verdict, EndAll):
-            self._fleet(WorkerLeft(number, cause, None))
+            self._listener(WorkerLeft(number, cause, None))
             return verdict.code
-        self._fleet(WorkerLeft(number, cause, verdict.seconds))
+        self._listener(WorkerLeft(number, cause, verdict.seconds))
         worker.due = time.monotonic() + verdict.seconds
         return 0
 
@@ -250,26 +257,36 @@ def _listen(reports: connection.Connection, number: int, pid: int, fleet: Fleet)
 
 def supervised(
     settings: Settings, workers: int, start: Start, supervision: Supervision | None = None
-) -> int:
-    """Run workers with one endpoint until a signal; return the exit code.
+) -> None:
+    """Run workers with one endpoint until a signal.
 
     Args:
-        settings: The instance's: ``http`` and ``scorer.shutdown_seconds`` are the parent's.
+        settings: The instance's; the parent uses ``http``, ``logging`` and
+            ``scorer.shutdown_seconds``.
         workers: How many.
         start: Starts a worker's process.
         supervision: Decides about workers that exited.
 
     Raises:
-        SettingsError: The endpoint's address cannot be bound.
+        SystemExit: With the exit code of a worker that is not restarted.
+        SettingsError: The endpoint's address cannot be bound, or the journal cannot be opened.
     """
     logger = process_logger("supervisor", settings.kafka.instance)
     fleet = Fleet(workers, logger, heartbeat_seconds=settings.heartbeat_seconds)
     registry = CollectorRegistry()
     registry.register(fleet)
-    supervisor = Supervisor(workers, start, fleet, settings.scorer.shutdown_seconds, supervision)
+    journal = ProcessJournal(settings.logging.journal, "supervisor", settings.kafka.instance)
+
+    def listener(event: Event) -> None:
+        fleet(event)
+        journal(event)
+
+    supervisor = Supervisor(
+        workers, start, fleet, settings.scorer.shutdown_seconds, supervision, listener
+    )
 
     def stop(number: int, _: FrameType | None) -> None:
-        tell_of_stopping(number, fleet)
+        tell_of_stopping(number, listener)
         supervisor.stop()
 
     handlers: dict[signal.Signals, Handler] = {
@@ -277,5 +294,11 @@ def supervised(
         signal.SIGINT: stop,
         signal.SIGHUP: lambda *_: supervisor.hang_up(),
     }
-    with handled(handlers), Endpoint(settings.http, registry, fleet):
-        return supervisor.run()
+    with ExitStack() as stack:
+        stack.push(journaled(journal))
+        kafka = settings.kafka
+        listener(process_began("supervisor", kafka.group, kafka.instance, settings))
+        stack.enter_context(handled(handlers))
+        stack.enter_context(Endpoint(settings.http, registry, fleet))
+        if code := supervisor.run():
+            sys.exit(code)

@@ -50,7 +50,7 @@ from stream_scorer.state.partitions.rejection_log import RejectionLog
 from stream_scorer.state.partitions.restorer import Restoration
 from stream_scorer.state.stores.open import owner_of, store_of, topic_of
 from stream_scorer.state.stores.topic_store import TopicStore
-from stream_scorer.telemetry import KernelsReady, Listener
+from stream_scorer.telemetry import KernelsReady, Listener, VersionsExpected
 from stream_scorer.terminals.follower import TerminalFollower
 
 
@@ -151,6 +151,7 @@ def _pinned(
         draws.check(loaded.plan)
     except ValueError as error:
         raise SettingsError(f"plan: {error}", "give the process the key, or another plan") from None
+    listener(VersionsExpected((f"{loaded.model.name}:{loaded.model.version}",)))
     for bundle in loaded.bundles:
         if watch is not None:
             watch.add(bundle, listener)

@@ -1,7 +1,6 @@
 """Scorers as the workers of a supervisor: ``run --workers N``."""
 
 import os
-import sys
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -66,5 +65,4 @@ def run_supervisor(settings: Settings, deployment: Deployment, workers: int) -> 
         process.start()
         return process
 
-    if code := supervised(settings, workers, start):
-        sys.exit(code)
+    supervised(settings, workers, start)

@@ -28,7 +28,7 @@ from stream_scorer.telemetry.lag import (
     LagFailed, LagPassed, LettersCounted, OutputsUnreadable, RecordsReconciled, SloCounted,
     WatermarkSeen,
 )  # fmt: skip
-from stream_scorer.telemetry.models import ModelFailed, ModelVerified
+from stream_scorer.telemetry.models import ModelFailed, ModelVerified, VersionsExpected
 from stream_scorer.telemetry.partitions import (
     FirstOffsetsCommitted, KeyMisplaced, KeyOfAnother, LagObserved, Moving, PartitionsAssigned,
     PartitionsRevoked, StandingBy, Stuck,
@@ -97,8 +97,8 @@ __all__ = [
     "RevisionActivated", "RevisionLoaded", "RevisionRefused", "RolloutEvidence", "RolloutHeld",
     "RolloutJudged", "RolloutMoved", "RolloutNotVisible", "RowsHeld", "RowsSettled", "SloCounted",
     "SpansDropped", "StandingBy", "StateComplete", "StateIncomplete", "StateRestored", "Stopping",
-    "Stuck", "TerminalsRead", "TokenKeysRead", "WatermarkSeen", "WindowRebuilt", "WindowShortened",
-    "WorkerLeft", "WorkerStarted",
+    "Stuck", "TerminalsRead", "TokenKeysRead", "VersionsExpected", "WatermarkSeen", "WindowRebuilt",
+    "WindowShortened", "WorkerLeft", "WorkerStarted",
 ]  # fmt: skip
 
 EVENTS: tuple[type[Event], ...] = tuple(

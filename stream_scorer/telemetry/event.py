@@ -97,6 +97,8 @@ class History:
         lagging: Group, topic and partition of each lag that is shown.
         unavailable: Dependencies that are unavailable.
         refused: Name and version of each deployed bundle that its last verification refused.
+        loaded: Name, version, content hash and signer of each deployed bundle that is loaded.
+        expected: NAME:VERSION of each version that should decide.
         device_release: Release that a device decides with, and the beginning of its content hash.
     """
 
@@ -105,6 +107,8 @@ class History:
     lagging: set[tuple[str, str, int]] = field(default_factory=set)
     unavailable: set[str] = field(default_factory=set)
     refused: set[tuple[str, str]] = field(default_factory=set)
+    loaded: set[tuple[str, str, str, str]] = field(default_factory=set)
+    expected: frozenset[str] = frozenset()
     device_release: tuple[str, str] | None = None
 
 

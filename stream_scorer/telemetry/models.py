@@ -51,11 +51,14 @@ class ModelVerified(Event):
 
     INFO = Gauge(
         "model_info",
-        "1 for each bundle that is loaded.",
+        "1 for each bundle that is loaded. expected is true if `--model` or the newest revision of "
+        "the rollout names its version. Else it is warming, or of an older revision, which may "
+        "still decide: false.",
         "model",
         "version",
         "content_hash",
         "signer",
+        "expected",
     )
     REFUSED = Gauge(
         "model_refused",
@@ -88,8 +91,9 @@ class ModelVerified(Event):
         version, refused = (self.model, self.version), bool(self.refusal)
         yield self.REFUSED, refused, *version
         if self.content_hash:
-            loaded = None if self.cause == "unload" else 1
-            yield self.INFO, loaded, *version, self.content_hash, self.signer
+            loaded = (*version, self.content_hash, self.signer)
+            (history.loaded.discard if self.cause == "unload" else history.loaded.add)(loaded)
+            yield from _information(history, loaded)
         yield self.VERIFICATIONS, 1, self.cause, "refused" if refused else "whole"
         asked = self.cause == "signal"
         if refused:
@@ -97,3 +101,28 @@ class ModelVerified(Event):
         elif asked or version in history.refused:
             yield self.VERIFIED
         (history.refused.add if refused else history.refused.discard)(version)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionsExpected(Event):
+    """The versions that should decide became known, or others were named.
+
+    Attributes:
+        versions: NAME:VERSION of each.
+    """
+
+    versions: tuple[str, ...]
+
+    def effects(self, history: History) -> Iterable[Effect]:
+        history.expected = frozenset(self.versions)
+        for loaded in sorted(history.loaded):
+            yield from _information(history, loaded)
+
+
+def _information(history: History, loaded: tuple[str, str, str, str]) -> Iterable[Effect]:
+    """Show what is known of a bundle, which is loaded or was."""
+    model, version, *_ = loaded
+    expected = f"{model}:{version}" in history.expected
+    for shown in (True, False):
+        value = 1 if loaded in history.loaded and shown == expected else None
+        yield ModelVerified.INFO, value, *loaded, str(shown).lower()

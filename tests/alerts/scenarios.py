@@ -1,6 +1,7 @@
 """A healthy system, and for each alert a fault that raises it and nothing else that pages."""
 
 from itertools import accumulate
+from typing import Any
 
 from tests.alerts.promtool import Scenario
 
@@ -15,8 +16,24 @@ _PARTITIONS = (
 _WORST = 'stream_scorer_group_worst_verdict{{group="{}",verdict="UNKNOWN"}}'
 WORST, ABSENT = _WORST.format("stream-scorer"), _WORST.format("misspelt")
 _JOB = '{job="stream-scorer",instance="s:9464"'
+_PROFILER = '{job="stream-scorer",instance="p:9464"'
+_OTHER = '{job="stream-scorer",instance="t:9464"'
+"""Scorers of another group."""
+_BUILD = 'stream_scorer_build_info{},process="{}",group="{}",version="0.1.0"}}'
+BUILDS = (
+    _BUILD.format(_JOB, "scorer", "stream-scorer"),
+    _BUILD.format(_PROFILER, "profiler", "profiler"),
+    _BUILD.format(_OTHER, "scorer", "other"),
+)
 DECISIONS = f'stream_scorer_decisions_total{_JOB},outcome="APPROVE",model="fraud",version="1.0.0"}}'
 REJECTED = f'stream_scorer_rejected_total{_JOB},reason="MALFORMED"}}'
+PROFILED = f'stream_scorer_rejected_total{_PROFILER},reason="MALFORMED"}}'
+OTHER_DECISIONS, OTHER_REJECTED, OTHER_COMMITTED, OTHER_INCOMPLETE = (
+    f'stream_scorer_decisions_total{_OTHER},outcome="APPROVE",model="fraud",version="1.0.0"}}',
+    f'stream_scorer_rejected_total{_OTHER},reason="MALFORMED"}}',
+    f'stream_scorer_transactions_total{_OTHER},result="committed"}}',
+    f'stream_scorer_state_incomplete{_OTHER},partition="3"}}',
+)
 COMMITTED = f'stream_scorer_transactions_total{_JOB},result="committed"}}'
 ABORTED = f'stream_scorer_transactions_total{_JOB},result="aborted"}}'
 DRIFT = f'stream_scorer_drift_open{_JOB},severity="page"}}'
@@ -60,9 +77,17 @@ STORE_QUICK, *STORE = _requests("checkpoint_store", "write")
 _CLIENT = f'{_JOB},type="producer",client="stream-scorer:0",broker="1"'
 ROUND_TRIP = f'stream_scorer_kafka_round_trip_seconds{_CLIENT},share="p99"}}'
 THROTTLE = f"stream_scorer_kafka_throttle_seconds{_CLIENT}}}"
-_DISK = 'stream_scorer_disk_{}_bytes{{job="stream-scorer",path="/var/lib/stream-scorer"}}'
+_DISK = (
+    'stream_scorer_disk_{}_bytes{{job="stream-scorer",instance="s:9464",'
+    'path="/var/lib/stream-scorer"}}'
+)
 FREE, SIZE = _DISK.format("free"), _DISK.format("size")
 CERTIFICATE = f'stream_scorer_certificate_expires_time_seconds{_JOB},file="server.pem"}}'
+MEMBERS = 'stream_scorer_group_members{group="stream-scorer"}'
+RATE = (
+    'stream_scorer_group_output_records_per_second{group="stream-scorer",topic="transactions",'
+    'partition="3"}'
+)
 VERDICTS = (
     "DATA LOST BY RETENTION", "HANGING TRANSACTION", "STOPPED", "STALLED", "REWOUND", "UNKNOWN",
     "SLOW", "EMPTY",
@@ -74,9 +99,13 @@ def partitions(verdict: str) -> str:
     return _PARTITIONS.format(verdict)
 
 
+LOST = partitions("DATA LOST BY RETENTION")
+
+
 HEALTHY = {
     GOOD: "0+6000x800", BAD: "0+1x800", UNMEASURED: "0+0x800", OBSERVED: "0+60x800",
     COUNTED: "0+60x800",
+    MEMBERS: "4+0x800", RATE: "25+0x800",
     SKEW: "0.2+0x800", DECISIONS: "0+6000x800", REJECTED: "0+3x800", COMMITTED: "0+600x800",
     ABORTED: "0+1x800", DRIFT: "0+0x800", UNTILED: "0+0x800", CLOSED: "0+0x800",
     LOOKS: "0+0x800", LABELS: "0+1x800", ROWS: "0+6000x800",
@@ -86,6 +115,8 @@ HEALTHY = {
     OLDEST: "0+60x800", WATERMARK: "0+60x800", ROUND_TRIP: "0.004+0x800", THROTTLE: "0+0x800",
     REGISTRY_QUICK: "0+2x800", STORE_QUICK: "0+20x800",
     partitions("OK"): "4+0x800", FREE: "5e9+0x800", SIZE: "1e10+0x800",
+    OTHER_DECISIONS: "0+60000x800", OTHER_REJECTED: "0+30x800", OTHER_COMMITTED: "0+60000x800",
+    OTHER_INCOMPLETE: "0+0x800", PROFILED: "0+3x800", **dict.fromkeys(BUILDS, "1+0x800"),
     **dict.fromkeys(REGISTRY, "0+2x800"), **dict.fromkeys(STORE, "0+20x800"),
 } | {partitions(verdict): "0+0x800" for verdict in VERDICTS}  # fmt: skip
 """6,000 records a minute in four partitions; one in 6,000 is late, one in 2,000 is rejected."""
@@ -104,6 +135,7 @@ def _days(good: int, bad: int) -> dict[str, str]:
     """Return days of values, one every ten minutes."""
     steps = {
         GOOD: good, BAD: bad, DECISIONS: 60_000, REJECTED: 30, OBSERVED: 600,
+        OTHER_DECISIONS: 600_000, OTHER_REJECTED: 300, OTHER_COMMITTED: 600_000, PROFILED: 30,
         COUNTED: 600, COMMITTED: 6_000,
         ABORTED: 10, LABELS: 10, ROWS: 60_000, COMPARED: 600, OLDEST: 600, WATERMARK: 600,
     }  # fmt: skip
@@ -115,23 +147,27 @@ def _hourly(series: str, steps: list[int]) -> dict[str, str]:
     return {series: " ".join(f"{total}x59" for total in accumulate(steps))}
 
 
-_UNACCOUNTED_AT: dict[str, object] = {
-    "alertname": "RecordsUnaccounted",
-    "eval_time": "75m",
-    "exp_alerts": [
-        {
-            "exp_labels": {
-                "severity": "page", "job": "stream-scorer", "group": "stream-scorer",
-                "topic": "transactions", "partition": "3",
-            },
-            "exp_annotations": {
-                "summary": "2 input records of transactions, partition 3, group stream-scorer "
-                "have no decision, no dead letter and no skip, or more than one of them",
-                "runbook": "docs/RUNBOOK.md#recordsunaccounted",
-            },
-        }
-    ],
-}  # fmt: skip
+def _rendered(alert: str, when: str, text: str, severity: str = "ticket", **labels: str) -> Any:
+    """Return an alert as it is notified: no label and no part of its summary is lost."""
+    return {
+        "alertname": alert,
+        "eval_time": when,
+        "exp_alerts": [
+            {
+                "exp_labels": {"severity": severity, "job": "stream-scorer", **labels},
+                "exp_annotations": {
+                    "summary": text, "runbook": f"docs/RUNBOOK.md#{alert.lower()}",
+                },
+            }
+        ],
+    }  # fmt: skip
+
+
+def _named(alert: str, series: str, values: str, when: str, text: str, **labels: str) -> Scenario:
+    """Return a fault whose alert names the instance or the group."""
+    rendered = [_rendered(alert, when, text, **labels)]
+    return Scenario(alert, {series: values}, {"59m": [], when: [alert]}, rendered=rendered)
+
 
 SCENARIOS = [
     Scenario("a healthy hour", {}, {f"{minute}m": [] for minute in range(1, 301, 7)}),
@@ -179,8 +215,21 @@ SCENARIOS = [
     # Their verdicts last for a minute, and must not be over before someone has looked.
     Scenario(
         "data are lost once",
-        {partitions("DATA LOST BY RETENTION"): "0x60 1 0x300"},
+        {LOST: "0x60 1 0x300"},
         {"59m": [], "62m": ["DataLost"], "115m": ["DataLost"], "125m": []},
+    ),
+    # The last member left at the beginning. On the fourth day the group is out of use.
+    Scenario(
+        "an abandoned group loses data",
+        _days(60_000, 10) | {MEMBERS: "1 0x500", RATE: "0x500", LOST: "0x400 1 0x20 1x70"},
+        {"4040m": ["DataLost"], "4060m": ["DataLost"], "4400m": []},
+        interval="10m",
+    ),
+    # It commits offsets and joins no group, as the profiler does.
+    Scenario(
+        "a group without members loses data",
+        {MEMBERS: "0x800", LOST: "0x60 1 0x300"},
+        {"62m": ["DataLost"]},
     ),
     Scenario(
         "offsets are reset once",
@@ -190,7 +239,17 @@ SCENARIOS = [
     _after_an_hour("ClockSkew", SKEW, "0.2x60 120x300", "75m"),
     # A restart: for half a minute no member reads.
     Scenario("a restart", {partitions("STOPPED"): "0x60 4 0x300"}, {"61m": [], "70m": []}),
-    _after_an_hour("DeadLetters", REJECTED, "0+3x60 180+300x300", "75m"),
+    # A tenth of the records of the other group: its decisions do not hide them.
+    _named(
+        "DeadLetters",
+        REJECTED,
+        "0+3x60 180+300x300",
+        "75m",
+        "4.459% of the records are rejected by stream-scorer",
+        group="stream-scorer",
+    ),
+    # It reads what the scorers read, and the scorers' rejections are counted already.
+    Scenario("a profiler rejects", {PROFILED: "0+3x60 180+6000x300"}, {"75m": [], "200m": []}),
     _after_an_hour("DriftPages", DRIFT, "0x60 1x300", "62m"),
     # A window closes each hour; from the sixth on each has a gap.
     Scenario(
@@ -211,10 +270,35 @@ SCENARIOS = [
     _after_an_hour("RolloutInconclusive", LOOKS, "0x60 1x300", "62m"),
     _after_an_hour("LabelsLate", LABELS, "0+1x60 60+900x300", "200m"),
     _after_an_hour("CheckpointsFail", CHECKPOINTS, "0x60 0+5x300", "85m"),
-    _after_an_hour("StateIncomplete", INCOMPLETE, "0x60 1x300", "80m"),
-    _after_an_hour("ModelRefused", REFUSED, "0x60 1x300", "62m"),
+    _named(
+        "StateIncomplete",
+        INCOMPLETE,
+        "0x60 1x300",
+        "80m",
+        "Partition 3 of group stream-scorer knows less than its windows reach back",
+        group="stream-scorer",
+        partition="3",
+    ),
+    _named(
+        "ModelRefused",
+        REFUSED,
+        "0x60 1x300",
+        "62m",
+        "The files of fraud:1.0.0 are not those that s:9464 has loaded: do not restart it",
+        instance="s:9464",
+        model="fraud",
+        version="1.0.0",
+    ),
     _after_an_hour("RecordsQuarantined", QUARANTINED, "0x60 2x300", "62m"),
-    _after_an_hour("WorkersLeave", EXITS, "0x60 1x300", "62m"),
+    _named(
+        "WorkersLeave",
+        EXITS,
+        "0x60 15x300",
+        "70m",
+        "15 workers of s:9464 left unasked (SIGKILL)",
+        instance="s:9464",
+        cause="SIGKILL",
+    ),
     # Series that begin with what they count.
     Scenario(
         "a first worker leaves",
@@ -231,7 +315,18 @@ SCENARIOS = [
         "RecordsUnaccounted",
         {MISSING: "0x60 2x300"},
         {"59m": [], "62m": ["RecordsUnaccounted"]},
-        rendered=[_UNACCOUNTED_AT],
+        rendered=[
+            _rendered(
+                "RecordsUnaccounted",
+                "75m",
+                "2 input records of transactions, partition 3, group stream-scorer have no "
+                "decision, no dead letter and no skip, or more than one of them",
+                "page",
+                group="stream-scorer",
+                topic="transactions",
+                partition="3",
+            )
+        ],
     ),
     _after_an_hour("RecordsUnaccounted", DOUBLED, "0x60 1x300", "62m"),
     _after_an_hour("ReconciliationStalled", COMPARED, "0+60x60 3600+0x300", "85m"),
@@ -258,9 +353,33 @@ SCENARIOS = [
     _after_an_hour("CheckpointStoreSlow", STORE_QUICK, "0+20x60 1200+10x300", "95m"),
     _after_an_hour("BrokersSlow", ROUND_TRIP, "0.004x60 0.9x300", "75m"),
     _after_an_hour("ClientsThrottled", THROTTLE, "0x60 0.3x300", "70m"),
-    _after_an_hour("DiskFills", FREE, "5e9x60 5e8x300", "80m"),
-    _after_an_hour("CertificateExpires", CERTIFICATE, "8640000x60 1000000x300", "125m"),
-    _after_an_hour("TransactionsAbort", ABORTED, "0+1x60 60+400x300", "85m"),
+    _named(
+        "DiskFills",
+        FREE,
+        "5e9x60 5e8x300",
+        "80m",
+        "5% of the disk of /var/lib/stream-scorer is free at s:9464",
+        instance="s:9464",
+        path="/var/lib/stream-scorer",
+    ),
+    _named(
+        "CertificateExpires",
+        CERTIFICATE,
+        "8640000x60 1000000x300",
+        "125m",
+        "The certificate server.pem of s:9464 expires in 11d 11h 41m 40s",
+        instance="s:9464",
+        file="server.pem",
+    ),
+    # A tenth of the transactions of the other group, which commits.
+    _named(
+        "TransactionsAbort",
+        ABORTED,
+        "0+1x60 60+400x300",
+        "85m",
+        "40% of the transactions of stream-scorer are aborted",
+        group="stream-scorer",
+    ),
     Scenario(
         "a quiet scorer aborts once",
         {COMMITTED: "0x300", ABORTED: "0x60 1x240"},

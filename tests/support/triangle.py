@@ -34,16 +34,30 @@ def runbook_sections(text: str) -> list[str]:
 
 
 def red_tiles(boards: Iterable[dict[str, Any]]) -> list[str]:
-    """Return what the panels show that can become red: an alert's name, or the query."""
+    """Return what the panels show that has a threshold: an alert's name, or the query.
+
+    The colour does not matter: every shade above a threshold asks for a look.
+    """
     found = []
     for panel in (panel for board in boards for panel in board["panels"]):
-        steps = panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", [])
-        if not any(step["color"] == "red" for step in steps):
+        if not any(step["value"] is not None for step in _steps(panel["fieldConfig"])):
             continue
         for target in panel["targets"]:
             named = re.search(r'ALERTS\{alertname="(\w+)"', target["expr"])
             found.append(named[1] if named else target["expr"])
     return found
+
+
+def _steps(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the steps of the thresholds; the first one has no value."""
+    every = [config["defaults"].get("thresholds")]
+    every += [
+        each["value"]
+        for override in config.get("overrides", [])
+        for each in override["properties"]
+        if each["id"] == "thresholds"
+    ]
+    return [step for each in every if each for step in each["steps"]]
 
 
 def boards() -> list[dict[str, Any]]:

@@ -60,18 +60,21 @@ class FirstRecordReader(Closing):
         """Close the connection."""
         self._consumer.close()
 
-    def first_records(self, starts: Mapping[Place, int]) -> dict[Place, FoundRecord]:
+    def first_records(
+        self, starts: Mapping[Place, int], seconds: float | None = None
+    ) -> dict[Place, FoundRecord]:
         """Return the first record from each offset on.
 
         A partition that does not answer in time is left out, and so are all if no broker answers.
 
         Args:
             starts: Offsets by topic and partition.
+            seconds: How long this call may take; None: as long as any.
         """
         if not starts:
             return {}
         found: dict[Place, FoundRecord] = {}
-        deadline = time.monotonic() + self._seconds
+        deadline = time.monotonic() + (self._seconds if seconds is None else seconds)
         try:
             wanted = [TopicPartition(*at, start) for at, start in starts.items()]
             self._consumer.assign(wanted)

@@ -34,7 +34,9 @@ class Looks(Protocol):
 class Records(Protocol):
     """What reads records: a :class:`~stream_scorer.lag.broker.record_reader.FirstRecordReader`."""
 
-    def first_records(self, starts: Mapping[Place, int]) -> dict[Place, FoundRecord]: ...  # noqa: D102
+    def first_records(  # noqa: D102
+        self, starts: Mapping[Place, int], seconds: float | None = None
+    ) -> dict[Place, FoundRecord]: ...
     def close(self) -> None: ...  # noqa: D102
 
 
@@ -91,7 +93,11 @@ class LagPasses(Closing):
         rules: The numbers of the rules.
         records_most: Records that are read in a pass.
         event_time: Returns the event time of a record, seconds since the epoch; None: not known.
+<<<<<<< HEAD
         on_demand: Groups whose programs run only when someone starts them, as ``dlq replay``.
+=======
+        read_seconds: How long a pass may read the records that groups wait for.
+>>>>>>> lagA
 
     Attributes:
         snapshot: The last pass.
@@ -105,7 +111,11 @@ class LagPasses(Closing):
         rules: LagRules,
         records_most: int = 200,
         event_time: Callable[[Place, bytes | None], float | None] = lambda _, __: None,
+<<<<<<< HEAD
         on_demand: Collection[str] = (),
+=======
+        read_seconds: float = 2.0,
+>>>>>>> lagA
     ) -> None:
         self._looks = looks
         self._records = records
@@ -113,7 +123,11 @@ class LagPasses(Closing):
         self._rules = rules
         self._records_most = records_most
         self._event_time = event_time
+<<<<<<< HEAD
         self._on_demand = on_demand
+=======
+        self._read_seconds = read_seconds
+>>>>>>> lagA
         self._event_times: dict[tuple[Place, int], float] = {}
         self._curves: dict[Place, LogEndCurve] = defaultdict(LogEndCurve)
         self._histories: dict[Watched, LagHistory] = {}
@@ -239,10 +253,13 @@ class LagPasses(Closing):
     ) -> None:
         stables = {at: sample.stable or 0 for (_, at), sample in samples.items()}
         left = list(keys)
-        while left:
+        deadline = time.monotonic() + self._read_seconds
+        while left and (seconds := deadline - time.monotonic()) > 0:
             # Groups may wait at several offsets of a partition, which a reader takes one by one.
             turn = dict(reversed(left))
-            found = self._records.first_records(turn)
+            # A partition that does not answer must leave time for those that are asked again.
+            share = seconds if len(turn) == len(left) else seconds / 2
+            found = self._records.first_records(turn, share)
             for at, record in found.items():
                 readable = record.offset is not None and record.offset < stables[at]
                 known = FoundRecord(record.offset, record.time) if readable else FoundRecord(None)
@@ -250,7 +267,7 @@ class LagPasses(Closing):
                 happened = self._event_time(at, record.value) if readable else None
                 if happened is not None:
                     self._event_times[at, turn[at]] = happened
-            left = [key for key in left if turn[key[0]] != key[1]]
+            left = [key for key in left if key[0] in found and turn[key[0]] != key[1]]
 
     def _with_record(self, at: Place, sample: LagSample) -> LagSample:
         until, record = self._found.get((at, sample.first_waiting), (0, None))

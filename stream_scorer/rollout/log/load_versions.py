@@ -29,6 +29,7 @@ from stream_scorer.telemetry import (
     PlanAwaited,
     RevisionLoaded,
     RevisionRefused,
+    VersionsExpected,
 )
 
 _POLL_SECONDS = 0.1
@@ -119,6 +120,7 @@ class LiveVersions:
             self._listener(PlanAwaited())
             read_patiently(lambda: self._log.poll(_POLL_SECONDS), self._listener)
         self._listener(PlanAwaited(over=True))
+        self._expect()
         if self._warm is not None:
             bundle = self._bundle(self._warm)
             self._beside = Version(bundle.manifest.name, bundle.manifest.version)
@@ -174,6 +176,7 @@ class LiveVersions:
                 self._log.poll(_POLL_SECONDS)
                 outage.end()
                 if self._log.log.state.revision != before:
+                    self._expect()
                     self._show()
                     self._due.set()
             except UnavailableError as error:
@@ -182,6 +185,11 @@ class LiveVersions:
             except Exception as error:  # noqa: BLE001 any error must reach the deciding thread
                 self._failure = error
                 return
+
+    def _expect(self) -> None:
+        """Report the versions that the newest revision names, whether they can be loaded or not."""
+        (*_, newest) = self._log.log.routings.values()
+        self._listener(VersionsExpected(tuple(each.label for each in newest.versions.values())))
 
     # -- the thread that loads ----------------------------------------------------------------
 

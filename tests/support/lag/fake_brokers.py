@@ -40,7 +40,10 @@ class ScriptedBrokers:
             return Look(self.time, error=self.error)
         return Look(self.time, dict(self.partitions), dict(self.groups))
 
-    def first_records(self, starts: Mapping[Place, int]) -> dict[Place, FoundRecord]:
+    def first_records(
+        self, starts: Mapping[Place, int], seconds: float | None = None
+    ) -> dict[Place, FoundRecord]:
+        del seconds
         if starts:
             self.asked.append(dict(starts))
         return {

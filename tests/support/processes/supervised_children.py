@@ -74,7 +74,7 @@ def main() -> None:
         process.start()
         return process
 
-    sys.exit(supervised(settings, len(acts), start))
+    supervised(settings, len(acts), start)
 
 
 if __name__ == "__main__":

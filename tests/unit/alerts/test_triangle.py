@@ -54,10 +54,18 @@ def test_the_loss_of_one_side_is_found(name: str) -> None:
     assert faults(rules, sections, tiles_without) == [f"{name}: 0 times a tile"]
 
 
-def test_a_red_tile_without_an_alert_is_found() -> None:
+@pytest.mark.parametrize("color", ["red", "dark-red", "#F2495C", "orange"])
+@pytest.mark.parametrize("override", [False, True])
+def test_a_red_tile_without_an_alert_is_found(color: str, *, override: bool) -> None:
     rules, sections, tiles = sides()
     (board,) = [board for board in boards() if board["uid"] == "stream-scorer-sre"]
-    board["panels"][0]["targets"][0]["expr"] = "stream_scorer_ready == 0"
+    panel = board["panels"][0]
+    panel["targets"][0]["expr"] = "stream_scorer_ready == 0"
+    config = panel["fieldConfig"]
+    config["defaults"]["thresholds"]["steps"][1]["color"] = color
+    if override:
+        thresholds = {"id": "thresholds", "value": config["defaults"].pop("thresholds")}
+        config["overrides"] = [{"matcher": {}, "properties": [thresholds]}]
     found = faults(rules, sections, red_tiles([board]))
     assert "stream_scorer_ready == 0: 0 times a alert" in found
     assert f"{tiles[0]}: 0 times a tile" in found
@@ -79,7 +87,19 @@ def test_an_expression_uses_metrics_and_labels_that_exist(expression: str) -> No
     grouped = {
         label for each in re.findall(r"by \(([^)]*)\)", expression) for label in each.split(", ")
     }
-    assert grouped <= set().union({"job"}, *(labels_of(sample) for sample in samples))
+    assert grouped <= set().union({"job", "instance"}, *(labels_of(sample) for sample in samples))
+
+
+FOLDED = {"LabelsLate", "RegistrySlow", "CheckpointStoreSlow", "BrokersSlow", "ClientsThrottled"}
+"""They are about a service or a topic, whichever process reports it."""
+
+
+def test_an_alert_on_a_process_names_its_instance_or_group() -> None:
+    (group,) = YAML(typ="safe").load(RULES / "processes.yaml")["groups"]
+    for rule in group["rules"]:
+        kept = [set(each.split(", ")) for each in re.findall(r"by \(([^)]*)\)", rule["expr"])]
+        named = all(labels & {"instance", "group"} for labels in kept)
+        assert named == (rule["alert"] not in FOLDED), rule["alert"]
 
 
 def test_every_verdict_but_ok_has_an_alert() -> None:

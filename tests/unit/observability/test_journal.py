@@ -1,6 +1,7 @@
 """The journal answers what a process did, in single JSON lines."""
 
 import json
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,46 @@ def test_the_last_line_has_the_error(tmp_path: Path) -> None:
     assert [each["exit_code"] for each in lines(path)] == [FencedError.exit_code, 1, 3]
     assert "a newer one" in lines(path)[0]["error"]
     assert lines(path)[1]["error"] == "ValueError: odd"
+
+
+def test_a_failure_that_lasts_has_one_line_in_ten_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, clock = tmp_path / "journal.jsonl", [10.0]
+    monkeypatch.setattr("stream_scorer.observability.journal.time.monotonic", lambda: clock[0])
+    failed = events.LagFailed("no answer")
+    with ProcessJournal(path, "lag", "0") as journal:
+        journal(failed)
+        journal(failed)
+        journal(events.LagFailed("no registry", "reconciliation"))
+        clock[0] += 601.0
+        journal(failed)
+        down = events.DependencyUnavailable("registry", "timed out")
+        for event in (down, down, events.DependencyBack("registry"), down):
+            journal(event)
+    assert [(each["event"], each.get("what", "")) for each in lines(path)] == [
+        ("lag_not_observed", "look"), ("lag_not_observed", "reconciliation"),
+        ("lag_not_observed", "look"), ("dependency_unavailable", ""), ("dependency_back", ""),
+        ("dependency_unavailable", ""),
+    ]  # fmt: skip
+
+
+def append(path: Path, instance: str) -> None:
+    with ProcessJournal(path, "scorer", instance) as journal:
+        for _ in range(50):
+            journal(events.PartitionsAssigned(tuple(range(5_000))))
+
+
+def test_processes_that_share_a_file_keep_each_others_lines(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    context = get_context("spawn")
+    children = [context.Process(target=append, args=(path, str(number))) for number in range(4)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    found = [each["instance"] for each in lines(path)]
+    assert sorted(found) == sorted([str(number) for number in range(4)] * 50)
 
 
 def test_without_a_file_nothing_is_written(capsys: pytest.CaptureFixture[str]) -> None:

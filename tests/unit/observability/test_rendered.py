@@ -85,6 +85,7 @@ EXAMPLES = (
     events.KeyOfAnother(100, 0),
     events.ModelFailed("fraud", "1.0.0", 4, "NaN"),
     events.ModelVerified("fraud", "1.0.0", "start"),
+    events.VersionsExpected(("fraud:1.0.0",)),
     events.ModelVerified("fraud", "1.0.0", "signal"),
     events.ModelVerified("fraud", "1.0.0", "time", "sha256 differs"),
     events.ModelVerified("fraud", "1.0.0", "signal", "sha256 differs"),
@@ -177,6 +178,14 @@ SEQUENCES: dict[str, list[Any]] = {
         events.ModelVerified("fraud", "2.0.0", "time", "gone"),
         *[events.ModelVerified("fraud", "1.0.0", "signal", "gone")] * 2,
         *[events.ModelVerified("fraud", "1.0.0", "time")] * 2,
+    ],
+    "versions": [
+        events.ModelVerified("fraud", "1.0.0", "start", content_hash="0f", signer="ci"),
+        events.VersionsExpected(("fraud:1.0.0",)),
+        events.ModelVerified("fraud", "2.0.0", "start", content_hash="1e", signer="ci"),
+        events.ModelVerified("fraud", "3.0.0", "start", content_hash="2d", signer="ci"),
+        events.VersionsExpected(("fraud:2.0.0",)),
+        events.ModelVerified("fraud", "3.0.0", "unload", content_hash="2d", signer="ci"),
     ],
     "partitions": [
         events.PartitionsAssigned((0, 1, 2, 3)), *EXAMPLES, events.PartitionsAssigned((1, 2)),

@@ -41,12 +41,16 @@ class Parent:
 
     def __init__(self, folder: Path, *acts: str) -> None:
         self.folder = folder
+        self.journal = folder / "journal.jsonl"
         self.port = free_ports(1)[0]
         self.log = folder / "log"
         self.process = processes.start(
             [sys.executable, "-m", "tests.support.processes.supervised_children", str(folder),
              str(self.port), *acts],
-            self.log, environment={"PYTHONPATH": str(ROOT)},
+            self.log,
+            environment={
+                "PYTHONPATH": str(ROOT), "STREAM_SCORER_LOGGING__JOURNAL": str(self.journal),
+            },
         )  # fmt: skip
 
     def pid(self, worker: int, start: int = 0) -> int:
@@ -133,6 +137,12 @@ def test_a_killed_worker_is_reported_and_restarted(
     assert parent.left() == 0
     assert gone(second)
     assert gone(other)
+    kept = [json.loads(line) for line in parent.journal.read_text().splitlines()]
+    assert [(each["event"], each.get("worker")) for each in kept] == [
+        ("began", None), ("worker_started", 0), ("worker_started", 1), ("worker_left", 0),
+        ("worker_started", 0), ("stopping", None), ("left", None),
+    ]  # fmt: skip
+    assert {each["process"] for each in kept} == {"supervisor"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -187,6 +197,8 @@ def test_a_fenced_worker_is_not_restarted_and_the_others_exit(
     assert not (folder / "1-1").exists()
     (line,) = parent.lines
     assert (line["worker"], line["cause"], line["again_in_seconds"]) == (1, "exit 6", None)
+    last = json.loads(parent.journal.read_text().splitlines()[-1])
+    assert (last["event"], last["exit_code"]) == ("left", 6)
 
 
 @pytest.mark.thorough

@@ -8,13 +8,15 @@ from queue import Empty, SimpleQueue
 
 import pytest
 
+from stream_scorer.core.exploring.draws import NO_KEYS
 from stream_scorer.errors import ModelError
 from stream_scorer.models.bundles.loader import Bundle, load_bundle, verify_again
 from stream_scorer.models.bundles.read_files import LocalFolder
 from stream_scorer.models.stores.deployment import Deployment, load_models
+from stream_scorer.scoring.process import _pinned
 from stream_scorer.scoring.reverify_bundles import BundleWatch
 from stream_scorer.settings import MODELS_DIRECTORY, Models, Settings
-from stream_scorer.telemetry import Event, ModelVerified
+from stream_scorer.telemetry import Event, ModelVerified, VersionsExpected
 
 SECONDS = 30.0
 
@@ -177,3 +179,12 @@ def test_closed_it_ends(bundle: Bundle) -> None:
         (thread,) = (one for one in threading.enumerate() if one.name == "bundle-watch")
     thread.join(SECONDS)
     assert not thread.is_alive()
+
+
+def test_the_version_that_the_command_names_is_expected(store: Path) -> None:
+    told: list[Event] = []
+    settings = Settings(models=Models(directory=store))
+    with BundleWatch(0) as watch:
+        deployment = Deployment("fraud:1.0.0", warm="fraud:1.1.1")
+        _pinned(settings, deployment, told.append, watch, NO_KEYS)
+    assert VersionsExpected(("fraud:1.0.0",)) in told

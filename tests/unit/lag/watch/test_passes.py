@@ -1,5 +1,6 @@
 """A pass reads only records on which a verdict depends, and forgets what is gone."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -101,6 +102,36 @@ def test_two_groups_wait_at_different_offsets_of_a_partition() -> None:
     brokers.records = {(AT, 40): FoundRecord(40, 900.0), (AT, 70): FoundRecord(70, 950.0)}
     found = passes(brokers).run().judgements
     assert {name: found[name, AT].age for name in ("g", "other")} == {"g": 100.0, "other": 50.0}
+
+
+class _SilentBrokers(ScriptedBrokers):
+    """One partition does not answer, and a call waits for it until its time is over."""
+
+    def first_records(
+        self, starts: Mapping[Place, int], seconds: float | None = None
+    ) -> dict[Place, FoundRecord]:
+        found = super().first_records(starts)
+        if len(found) < len(starts):
+            CLOCK[0] += 2.0 if seconds is None else seconds
+        return found
+
+
+CLOCK = [0.0]
+
+
+def test_a_silent_partition_takes_no_time_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream_scorer.lag.watch.passes.time.monotonic", lambda: CLOCK[0])
+    silent, brokers = ("silent", 0), _SilentBrokers()
+    brokers.partition(100)
+    brokers.partition(900, at=silent)
+    for number in range(50):
+        brokers.group({AT: 40 + number, silent: 800 + number}, name=f"g{number}")
+        brokers.records[AT, 40 + number] = FoundRecord(40 + number, 900.0)
+    began = CLOCK[0]
+    found = passes(brokers).run().judgements
+    assert all(found[f"g{number}", AT].age == 100.0 for number in range(50))
+    # The read of producers' clocks, too, has its own time.
+    assert CLOCK[0] - began <= 2.0 + 2.0
 
 
 def test_a_hanging_transaction_is_named() -> None:

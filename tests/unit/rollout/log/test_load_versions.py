@@ -23,6 +23,7 @@ from stream_scorer.telemetry import (
     DependencyUnavailable,
     Event,
     RevisionRefused,
+    VersionsExpected,
 )
 from tests.support.faults.process import wait_until
 from tests.support.rollout.mapped_extras import VERSION, plan_of, revision, write_model
@@ -85,6 +86,8 @@ def test_a_mapping_that_leaves_a_loaded_version_cold_is_refused(
     assert shown(versions) == [1]
     rings.adopt(versions.fleet.features)
     assert [each.revision for each in told if isinstance(each, RevisionRefused)] == [2]
+    expected = [each for each in told if isinstance(each, VersionsExpected)]
+    assert expected == [VersionsExpected((VERSION.label,))] * 2
 
 
 def test_a_revision_whose_key_is_missing_is_refused(
