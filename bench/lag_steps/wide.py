@@ -126,7 +126,7 @@ def refuse_incomplete(snapshot: LagSnapshot, places: Collection[Place]) -> None:
     judged = {
         at
         for (_, at), each in snapshot.judgements.items()
-        if each.to_high == 1 and each.owner
+        if each.to_high and each.owner
     }  # fmt: skip
     if snapshot.error or judged != set(places):
         raise RuntimeError(
@@ -141,20 +141,30 @@ def _pause(consumer: Any, assigned: list[Any]) -> None:
 
 
 def _fill(bootstrap: str, places: Collection[Place]) -> None:
-    """Send a record to each partition."""
-    failed: list[KafkaError] = []
+    """Send a record to each partition, or several.
 
-    def note(error: KafkaError | None, _: object) -> None:
-        if error is not None:
-            failed.append(error)
-
+    A broker may not know all new partitions yet when another one does: records that fail are sent
+    again.
+    """
     producer = Producer({"bootstrap.servers": bootstrap, "acks": 1, "log_level": 0})
-    for topic, partition in places:
-        producer.produce(topic, b"x" * 60, partition=partition, on_delivery=note)
-        producer.poll(0)
-    left = producer.flush(_ANSWER_SECONDS)
-    if left or failed:
-        raise RuntimeError(f"{left + len(failed)} partitions did not get a record: {failed[:1]}")
+    left = set(places)
+    errors: list[KafkaError] = []
+
+    def note(error: KafkaError | None, message: Any) -> None:
+        if error is None:
+            left.discard((message.topic(), message.partition()))
+        else:
+            errors.append(error)
+
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while left:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{len(left)} partitions did not get a record: {errors[-1:]}")
+        producer.list_topics(timeout=_ANSWER_SECONDS)
+        for topic, partition in sorted(left):
+            producer.produce(topic, b"x" * 60, partition=partition, on_delivery=note)
+            producer.poll(0)
+        producer.flush(_ANSWER_SECONDS)
 
 
 def _wait_until_led(admin: AdminClient, partitions: int) -> None:
