@@ -5,7 +5,7 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from bench.lag_steps.traffic import commit
@@ -162,7 +162,10 @@ def _fill(bootstrap: str, places: Collection[Place]) -> None:
             raise TimeoutError(f"{len(left)} partitions did not get a record: {errors[-1:]}")
         producer.list_topics(timeout=_ANSWER_SECONDS)
         for topic, partition in sorted(left):
-            producer.produce(topic, b"x" * 60, partition=partition, on_delivery=note)
+            try:
+                producer.produce(topic, b"x" * 60, partition=partition, on_delivery=note)
+            except KafkaException as error:  # its topic is not known yet
+                errors.append(error.args[0])
             producer.poll(0)
         producer.flush(_ANSWER_SECONDS)
 
