@@ -4,17 +4,18 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from confluent_kafka.admin import AdminClient
 
 from bench.lag_steps import scenes
-from bench.lag_steps.baselines import BASELINES
 from bench.lag_steps.scenes import ANSWER_SECONDS, Scene
 from bench.lag_steps.traffic import Input
 from stream_scorer.clocks import steady_epoch_seconds
-from stream_scorer.lag.verdicts.sample import LagRules, LagVerdict
+from stream_scorer.lag.broker.looks import Place
+from stream_scorer.lag.verdicts.sample import LagJudgement, LagRules, LagVerdict
 from stream_scorer.lag.watch.passes import LagPasses, LagSnapshot
 
 
@@ -27,19 +28,24 @@ class LiveState:
         verdict: The verdict that is right.
         cause: Begins it.
         lasts: Intervals for which the verdict is reported: an event is reported for a minute.
+        waiting: Records that wait in some looks; if they do not, the state was not seen.
+        skew: The skew of its producer's clock that must be reported, seconds; None: not compared.
     """
 
     name: str
     verdict: LagVerdict
     cause: Callable[[Scene], None]
     lasts: float = math.inf
+    waiting: int = 0
+    skew: float | None = None
 
 
+SKEWED = "clock skew"
 LIVE_STATES: Sequence[LiveState] = (
-    LiveState("healthy", LagVerdict.OK, scenes.nothing),
-    LiveState("burst", LagVerdict.OK, scenes.burst),
+    LiveState("healthy", LagVerdict.OK, scenes.nothing, skew=0.0),
+    LiveState("burst", LagVerdict.OK, scenes.burst, waiting=scenes.BURST // 4),
     LiveState("partition added", LagVerdict.OK, scenes.added),
-    LiveState("clock skew", LagVerdict.OK, scenes.skewed),
+    LiveState(SKEWED, LagVerdict.OK, scenes.skewed, skew=scenes.SKEW),
     LiveState("slow", LagVerdict.SLOW, scenes.slow),
     LiveState("stalled", LagVerdict.STALLED, scenes.stalled),
     LiveState("stopped", LagVerdict.STOPPED, Scene.leave),
@@ -51,6 +57,28 @@ LIVE_STATES: Sequence[LiveState] = (
 """All but the loss of a leader, which needs a broker that can be stopped."""
 LOOKS_LEFT_OUT = 2
 """First looks after a state's begin, which do not count: two intervals end with the third."""
+SKEW_ERROR_MOST = 5.0
+"""Seconds."""
+_SEEN_LEAST = 2
+"""Looks in which the records of a state must wait."""
+_AGE_LEAST = 1.0
+"""Seconds; of younger records no error is computed."""
+
+
+class StateLook(NamedTuple):
+    """What one look reported of a state.
+
+    Attributes:
+        when: Intervals since the state began; 0: while it was beginning.
+        verdict: Of the group; None: the look did not report it, which is wrong in every state.
+        waiting: Records to the high watermark of all its partitions; None: not known.
+        skew: Of its topic, seconds; None: not known.
+    """
+
+    when: float
+    verdict: LagVerdict | None
+    waiting: int | None = None
+    skew: float | None = None
 
 
 @dataclass
@@ -60,24 +88,20 @@ class Observed:
     Attributes:
         state: The state.
         before: Verdicts before it began.
-        after: Time of the look since the state has begun, in intervals, and the verdict.
-        baselines: What the simple judges said two intervals after it began.
-        skew: Skew of its topic, seconds.
+        after: Looks since it began.
         reason: Of the last verdict.
         unlike: Of the last verdict of each kind that the state does not have.
     """
 
     state: LiveState
-    before: list[LagVerdict] = field(default_factory=list)
-    after: list[tuple[float, LagVerdict]] = field(default_factory=list)
-    baselines: dict[str, LagVerdict] = field(default_factory=dict)
-    skew: float | None = None
+    before: list[LagVerdict | None] = field(default_factory=list)
+    after: list[StateLook] = field(default_factory=list)
     reason: str = ""
-    unlike: dict[LagVerdict, str] = field(default_factory=dict)
+    unlike: dict[LagVerdict | None, str] = field(default_factory=dict)
 
-    def note_unlike(self, snapshot: LagSnapshot, group: str) -> LagVerdict:
+    def note_unlike(self, snapshot: LagSnapshot, group: str) -> LagVerdict | None:
         """Return a group's verdict; keep its reason if the state does not have it."""
-        verdict = snapshot.worst()[group]
+        verdict = snapshot.worst().get(group)
         if verdict is not self.state.verdict:
             self.unlike[verdict] = next(
                 (
@@ -85,21 +109,55 @@ class Observed:
                     for (name, at), each in snapshot.judgements.items()
                     if name == group and each.verdict is verdict
                 ),
-                snapshot.error,
+                snapshot.error or "the group was not listed",
             )
         return verdict
 
     @property
-    def right(self) -> bool:
-        """Whether every look from two intervals after its begin on has the right verdict.
+    def late(self) -> list[StateLook]:
+        """The looks two intervals or more after the state began.
 
         An interval lies between two looks, so these are the third look and those after it: on a
         busy machine, two looks can be further apart. Of an event that is reported for some time
         only: the looks in that time.
         """
-        counted = self.after[LOOKS_LEFT_OUT:]
-        late = [verdict for when, verdict in counted if 2.0 <= when <= self.state.lasts]
-        return bool(late) and set(late) == {self.state.verdict}
+        late = self.after[LOOKS_LEFT_OUT:]
+        return [look for look in late if 2.0 <= look.when <= self.state.lasts]
+
+    def is_named_by(self, judge: Callable[[StateLook], LagVerdict | None]) -> bool:
+        """Return whether a judge gives the state's verdict in each look that counts.
+
+        Nothing changes the verdict of a state that is OK, so all its looks count, from the moment
+        at which its cause begins. Of another state those from two intervals on count.
+        """
+        counted = self.after if self.state.verdict is LagVerdict.OK else self.late
+        return bool(self.late) and {judge(look) for look in counted} == {self.state.verdict}
+
+    def is_named_by_lag(self, judge: Callable[[int | None], LagVerdict]) -> bool:
+        """Return the same of a judge that knows only how many records wait."""
+        return self.is_named_by(lambda look: judge(look.waiting))
+
+    @property
+    def right(self) -> bool:
+        """Whether the state could be seen, and its verdict and its skew are right."""
+        seen = sum((look.waiting or 0) >= self.state.waiting for look in self.after)
+        return (
+            seen >= _SEEN_LEAST
+            and self.is_named_by(lambda look: look.verdict)
+            and (self.state.skew is None or self._is_skew_right())
+        )
+
+    def _is_skew_right(self) -> bool:
+        return self.skew_error is not None and self.skew_error <= SKEW_ERROR_MOST
+
+    @property
+    def skew_error(self) -> float | None:
+        """The largest error of the skew from two intervals on, seconds; None if one is missing."""
+        skews = [look.skew for look in self.late]
+        known = [skew for skew in skews if skew is not None]
+        if not known or len(known) < len(skews):
+            return None
+        return round(max(abs(skew - (self.state.skew or 0.0)) for skew in known), 3)
 
 
 @dataclass
@@ -108,11 +166,13 @@ class LiveRun:
 
     Attributes:
         observed: By the state's name.
-        age_errors: |age - truth| / truth of each age of more than ``oldest_exact`` seconds.
+        age_errors: |age - truth| / truth of each record that waits for more than a second.
+        ages_unknown: Such records whose age was not reported although there was a verdict.
     """
 
     observed: dict[str, Observed]
     age_errors: list[float] = field(default_factory=list)
+    ages_unknown: int = 0
 
 
 def run_states(
@@ -165,9 +225,8 @@ def run_states(
             while any(left.values()) and time.monotonic() < deadline:
                 snapshot = clock.tick()
                 for name, scene in staged.items():
-                    if left[name] and begun[name].done():
-                        since = (snapshot.time - begun[name].result()) / interval
-                        left[name] -= _note(run, snapshot, scene, since)
+                    if left[name]:
+                        left[name] -= _note(run, snapshot, scene, begun[name], interval)
     return run
 
 
@@ -176,35 +235,45 @@ def _begin(state: LiveState, scene: Scene) -> float:
     return steady_epoch_seconds()
 
 
-def _note(run: LiveRun, snapshot: LagSnapshot, scene: Scene, since: float) -> bool:
-    """Note a pass; return whether it counts: two intervals or more after the state began."""
+def _note(
+    run: LiveRun, snapshot: LagSnapshot, scene: Scene, begun: Future[float], interval: float
+) -> bool:
+    """Note a pass; return whether it is two intervals or more after the state began."""
     observed = run.observed[scene.name]
-    if since <= 0:
+    since = (snapshot.time - begun.result()) / interval if begun.done() else 0.0
+    if since <= 0 and observed.state.verdict is not LagVerdict.OK:
         return False
-    observed.after.append((since, observed.note_unlike(snapshot, scene.group)))
-    observed.skew = snapshot.skews.get(scene.topic, observed.skew)
-    counts = since >= 2.0 and len(observed.after) > LOOKS_LEFT_OUT
-    for (group, at), judgement in snapshot.judgements.items():
-        if group != scene.group:
-            continue
-        if judgement.verdict is observed.after[-1][1]:
+    found = {at: each for (name, at), each in snapshot.judgements.items() if name == scene.group}
+    verdict = observed.note_unlike(snapshot, scene.group)
+    waiting = [each.to_high for each in found.values()]
+    known = [each for each in waiting if each is not None]
+    skew = snapshot.skews.get(scene.topic)
+    total = sum(known) if len(known) == len(waiting) else None
+    observed.after.append(StateLook(max(since, 0.0), verdict, total, skew))
+    for at, judgement in found.items():
+        if judgement.verdict is verdict:
             observed.reason = judgement.reason
-        if counts and at[1] == 0 and not observed.baselines:
-            observed.baselines = {
-                name: judge(judgement.to_high) for name, judge in BASELINES.items()
-            }
-        partition = snapshot.partitions.get(at)  # none while no broker answers
-        if judgement.age is None or judgement.to_high is None:
+        truth = _true_age(snapshot, scene, at, judgement)
+        if truth is None or truth <= _AGE_LEAST:
             continue
-        if partition is None or partition.high is None:
-            continue
-        # Of deleted records nothing waits.
-        first = max(partition.high - judgement.to_high, partition.start or 0)
-        sent = scene.source.sent.get((*at, first))
-        if sent is not None and snapshot.time - sent > 1.0:
-            truth = snapshot.time - sent
+        if judgement.age is None:
+            run.ages_unknown += 1
+        else:
             run.age_errors.append(abs(judgement.age - truth) / truth)
-    return counts
+    return since >= 2.0 and len(observed.after) > LOOKS_LEFT_OUT
+
+
+def _true_age(
+    snapshot: LagSnapshot, scene: Scene, at: Place, judgement: LagJudgement
+) -> float | None:
+    """Return how long ago the first waiting record was sent, seconds; None: none waits."""
+    partition = snapshot.partitions.get(at)  # none while no broker answers
+    if partition is None or partition.high is None or judgement.to_high is None:
+        return None
+    # Of deleted records nothing waits.
+    first = max(partition.high - judgement.to_high, partition.start or 0)
+    sent = scene.source.sent.get((*at, first))
+    return None if sent is None else snapshot.time - sent
 
 
 class _Clock:

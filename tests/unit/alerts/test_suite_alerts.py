@@ -5,7 +5,14 @@ import re
 import pytest
 
 from tests.faults.suite import kinds
-from tests.faults.suite.alerts import LATE, PRIMARY, Delays, delays_of, judge_alerts
+from tests.faults.suite.alerts import (
+    LATE,
+    PRIMARY,
+    UNMEASURED,
+    Delays,
+    delays_of,
+    judge_alerts,
+)
 from tests.faults.suite.registry import KINDS
 from tests.faults.verifier.payloads import Outcome
 from tests.faults.verifier.reader import Seen
@@ -40,6 +47,7 @@ def test_the_wait_of_each_record_counts() -> None:
 NONE = Delays(1_000, 0, 0, 0.2)
 SOME = Delays(1_000, 12, 60, 2.0)
 MANY = Delays(1_000, 200, 250, 8.0)
+MOST = Delays(1_000, 300, 350, 8.0)
 
 
 @pytest.mark.parametrize(
@@ -54,8 +62,17 @@ MANY = Delays(1_000, 200, 250, 8.0)
         ("malformed", {"DeadLetters", LATE}, NONE, "DecisionsLate paged"),
         ("malformed", set(), NONE, "DeadLetters did not fire"),
         ("malformed", {"DeadLetters", LATE}, SOME, ""),
-        ("all_brokers_down", set(), MANY, ""),
-        ("all_brokers_down", {LATE}, NONE, ""),
+        ("all_brokers_down", set(), MANY, ""),  # perhaps they waited in the producer
+        ("all_brokers_down", {LATE}, NONE, "DecisionsLate paged"),
+        ("all_brokers_down", set(), MOST, "DecisionsLate did not fire"),
+        ("all_brokers_down", {UNMEASURED}, MOST, ""),
+        ("sigterm", {UNMEASURED}, MOST, "DecisionsLate did not fire"),
+        # Recorded runs.
+        ("all_brokers_down", {LATE, UNMEASURED}, Delays(26_184, 22_540, 22_674, 76.69), ""),
+        ("leader_killed", {LATE, UNMEASURED}, Delays(7_781, 2_798, 3_109, 10.76), ""),
+        ("rolling_broker_restart", {LATE}, Delays(10_940, 160, 896, 2.32), ""),
+        ("broker_restart", set(), Delays(6_982, 0, 0, 0.36), ""),
+        ("leader_moved", set(), Delays(5_032, 0, 90, 0.73), ""),
         ("another_partitioner", {"DeadLetters"}, NONE, ""),
         ("another_partitioner", {"RecordsUnaccounted"}, NONE, "RecordsUnaccounted paged"),
         ("offset_out_of_range", {LATE}, MANY, "DataLost did not fire"),
