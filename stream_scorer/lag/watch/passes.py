@@ -93,11 +93,8 @@ class LagPasses(Closing):
         rules: The numbers of the rules.
         records_most: Records that are read in a pass.
         event_time: Returns the event time of a record, seconds since the epoch; None: not known.
-<<<<<<< HEAD
         on_demand: Groups whose programs run only when someone starts them, as ``dlq replay``.
-=======
         read_seconds: How long a pass may read the records that groups wait for.
->>>>>>> lagA
 
     Attributes:
         snapshot: The last pass.
@@ -111,11 +108,8 @@ class LagPasses(Closing):
         rules: LagRules,
         records_most: int = 200,
         event_time: Callable[[Place, bytes | None], float | None] = lambda _, __: None,
-<<<<<<< HEAD
         on_demand: Collection[str] = (),
-=======
         read_seconds: float = 2.0,
->>>>>>> lagA
     ) -> None:
         self._looks = looks
         self._records = records
@@ -123,11 +117,8 @@ class LagPasses(Closing):
         self._rules = rules
         self._records_most = records_most
         self._event_time = event_time
-<<<<<<< HEAD
         self._on_demand = on_demand
-=======
         self._read_seconds = read_seconds
->>>>>>> lagA
         self._event_times: dict[tuple[Place, int], float] = {}
         self._curves: dict[Place, LogEndCurve] = defaultdict(LogEndCurve)
         self._histories: dict[Watched, LagHistory] = {}

@@ -132,11 +132,8 @@ def open_passes(settings: Settings) -> LagPasses:
         LagRules(interval=lag.interval_seconds),
         lag.records,
         EventTimes(settings),
-<<<<<<< HEAD
         on_demand={settings.replay.group},
-=======
-        lag.request_seconds,
->>>>>>> lagA
+        read_seconds=lag.request_seconds,
     )
 
 
