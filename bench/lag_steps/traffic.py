@@ -20,6 +20,15 @@ _MOVED = frozenset(
     }
 )
 """Errors of a commit after which the next one works."""
+_NOT_YET = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
+"""Errors while a busy cluster makes the topic of the groups' offsets."""
+_COORDINATOR_SECONDS = 120.0
 
 
 class Input(Closing):
@@ -163,12 +172,21 @@ class Member(Closing):
 
 
 def commit(bootstrap: str, group: str, offsets: dict[tuple[str, int], int]) -> None:
-    """Set the offsets of a group without members."""
+    """Set the offsets of a group without members; waits for its coordinator."""
+    deadline = time.monotonic() + _COORDINATOR_SECONDS
     options = {"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False}
     with contextlib.closing(Consumer(options | {"log_level": 0})) as consumer:
         at = [TopicPartition(*place, offset) for place, offset in offsets.items()]
-        consumer.committed(at, timeout=_CLOSE_SECONDS)  # finds the coordinator
-        consumer.commit(offsets=at, asynchronous=False)
+        consumer.committed(at, timeout=_COORDINATOR_SECONDS)  # finds the coordinator
+        while True:
+            try:
+                consumer.commit(offsets=at, asynchronous=False)
+            except KafkaException as error:
+                if error.args[0].code() not in _NOT_YET or time.monotonic() > deadline:
+                    raise
+                time.sleep(_SLICE_SECONDS)
+            else:
+                return
 
 
 def end_of(bootstrap: str, topic: str, partition: int = 0) -> int:

@@ -60,7 +60,7 @@ class Collector(Closing):
         except UnavailableError as error:
             return Look(self._clock(), error=str(error))
         groups = self._groups.members(names)
-        in_turn = self._groups.in_turn(names)
+        in_turn = self._groups.in_turn(groups)
         until = time.monotonic() + self._all_seconds
         places = {name: self._places(name, leaders, groups[name], until) for name in in_turn}
         asked = {at: leaders[at] for at in set[Place]().union(*places.values())}

@@ -27,6 +27,8 @@ _DISCOVERY_SECONDS = 60.0
 """How often all partitions of the cluster are asked for a group's offsets."""
 _NO_TIME = "its committed offsets were not read: other groups took the time of this look"
 _SILENT = "its coordinator does not answer"
+_GONE = GroupLook()
+"""No coordinator knows the group."""
 _CLIENT_MOST = 100
 """Characters of a client id that are shown: Kafka takes 32,767, and each owned partition has it."""
 
@@ -63,6 +65,7 @@ class GroupOffsets(Closing):
         self._known: dict[str, set[Place]] = {}
         self._discovered: dict[str, float] = {}
         self._asked: dict[str, float] = {}
+        self._unlisted: set[str] = set()
 
     def close(self) -> None:
         """Close the connections."""
@@ -72,6 +75,9 @@ class GroupOffsets(Closing):
 
     def names(self) -> list[str]:
         """Return the groups of the cluster that match, and those that are named without a pattern.
+
+        A group whose coordinator moves or is down is listed by no broker. So one that is watched
+        stays until :meth:`members` finds that it is gone.
 
         Raises:
             UnavailableError: No broker answers.
@@ -83,6 +89,8 @@ class GroupOffsets(Closing):
             self._admin.list_consumer_groups(request_timeout=_NEVER_SECONDS)
         ).valid
         found = matching((each.group_id for each in listed), self._patterns) - exact
+        self._unlisted = self._consumers.keys() - found - exact
+        found |= self._unlisted
         kept = limited(found, self._consumers.keys(), self._most - len(exact))
         self.left_out = len(found) - len(kept)
         self._forget(self._consumers.keys() - kept - exact)
@@ -90,6 +98,8 @@ class GroupOffsets(Closing):
 
     def members(self, groups: Sequence[str]) -> dict[str, GroupLook]:
         """Return the members and owners of each group, without offsets.
+
+        A group that no broker lists any more, and that its coordinator does not know, is left out.
 
         A coordinator that does not answer is an error of the look: its offsets would not come
         either.
@@ -110,6 +120,9 @@ class GroupOffsets(Closing):
             except KafkaException as error:
                 found[group] = _without(error)
                 silent = silent or bool(found[group].doubt)
+            if found[group] == _GONE and group in self._unlisted:
+                del found[group]
+                self._forget([group])
         if silent:
             # An admin client keeps asking a coordinator that it once knew.
             self._admin = admin(self._kafka)
@@ -204,14 +217,15 @@ class GroupOffsets(Closing):
 
 
 def _members(described: Any) -> GroupLook:
+    if described.state is ConsumerGroupState.DEAD:
+        return _GONE
     owners = {
         (at.topic, at.partition): f"{member.client_id[:_CLIENT_MOST]} at {member.host}"
         for member in described.members
         if member.assignment
         for at in member.assignment.topic_partitions
     }
-    # "Simple" means without a protocol for members. A group keeps its protocol when they leave. One
-    # that does not exist is called simple, too.
+    # "Simple" means without a protocol for members. A group keeps its protocol when they leave.
     memberless = described.is_simple_consumer_group and described.state is ConsumerGroupState.EMPTY
     return GroupLook(len(described.members), owners, memberless=memberless)
 
@@ -220,7 +234,7 @@ def _without(error: KafkaException) -> GroupLook:
     """Return the look at a group that was not described: it is not there, or it is not known."""
     cause = error.args[0]
     if cause.code() == KafkaError.GROUP_ID_NOT_FOUND:
-        return GroupLook()
+        return _GONE
     return GroupLook(doubt=f"its members cannot be read: {cause.str()}")
 
 

@@ -23,7 +23,8 @@ class ListedGroups:
     """An admin client whose cluster has some groups.
 
     Args:
-        names: Of the groups; the test changes them.
+        names: Of the groups that are listed; the test changes them.
+        exist: Of those that their coordinators know; likewise.
         client: The client id of each member.
         simple: Whether the groups have no protocol for members.
         state: Of the groups.
@@ -37,7 +38,7 @@ class ListedGroups:
         simple: bool = False,
         state: ConsumerGroupState = ConsumerGroupState.STABLE,
     ) -> None:
-        self.names = names
+        self.names = self.exist = names
         self._client = client
         self._described = {"is_simple_consumer_group": simple, "state": state}
 
@@ -49,7 +50,9 @@ class ListedGroups:
         member = SimpleNamespace(client_id=self._client, host="/10.0.0.7", assignment=owned)
         members = [member] if self._described["state"] is ConsumerGroupState.STABLE else []
         found = SimpleNamespace(members=members, **self._described)
-        return {name: done(found) for name in names}
+        dead = self._described | {"state": ConsumerGroupState.DEAD}
+        gone = SimpleNamespace(members=[], **dead)
+        return {name: done(found if name in self.exist else gone) for name in names}
 
 
 def groups(
@@ -93,9 +96,11 @@ def test_groups_that_are_too_many_are_counted(monkeypatch: pytest.MonkeyPatch) -
         # A group that is made later displaces none that is watched.
         for name in found.names():
             found.committed(name, {("t", 0)})
-        cluster.names = ["g", "g-evil", *cluster.names[1:]]
+        cluster.names = cluster.exist = ["g", "g-evil", *cluster.names[1:]]
+        found.members(found.names())
         assert found.names() == ["g", "g0001", "g0002", "g0003", "named"]
-        cluster.names = ["g0002", "g0003"]
+        cluster.names = cluster.exist = ["g0002", "g0003"]
+        found.members(found.names())
         assert found.names() == ["g0002", "g0003", "named"]
         assert found.left_out == 0
 
@@ -128,3 +133,24 @@ def test_a_group_that_never_had_members_is_recognised(
     cluster = ListedGroups(["g"], simple=simple, state=state)
     with groups(monkeypatch, cluster, ["g"]) as found:
         assert found.members(["g"])["g"].memberless is memberless
+
+
+def test_a_group_that_no_broker_lists_stays_until_it_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = ListedGroups(["g1", "g2"])
+    with groups(monkeypatch, cluster, ["g*"]) as found:
+        for name in found.names():
+            found.committed(name, {("t", 0)})
+        # Its coordinator moves.
+        cluster.names = ["g1"]
+        assert set(found.members(found.names())) == {"g1", "g2"}
+        cluster.exist = ["g1"]
+        assert set(found.members(found.names())) == {"g1"}
+        assert found.names() == ["g1"]
+
+
+def test_a_named_group_that_does_not_exist_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = ListedGroups([])
+    with groups(monkeypatch, cluster, ["g", "other-*"]) as found:
+        assert set(found.members(found.names())) == {"g"}
