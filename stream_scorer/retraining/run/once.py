@@ -37,7 +37,7 @@ def retrain_once(
     own, read = settings.of_process("retrain"), chosen_rules(settings, rules)
     store = RunStore(own.retrain.directory)
     with store.locked() as mine:
-        store.ask(reason)
+        asked = store.ask(reason)
         if not mine:
             return {"asked": True, "reason": reason}
         try:
@@ -46,7 +46,7 @@ def retrain_once(
                 _to_its_end(trainer, store, read)
         finally:
             # What ends with an error is not asked for again by the next process.
-            store.answered()
+            store.withdraw(asked)
         return document_of(store.history()[-1])
 
 

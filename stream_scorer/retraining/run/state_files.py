@@ -10,10 +10,11 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 from stream_scorer.durable_files import SHARED, replace_file
 from stream_scorer.errors import SettingsError, StateError
@@ -115,12 +116,22 @@ class RunStore:
                 continue
         return found
 
-    def ask(self, reason: str) -> None:
-        """Ask the process that has the folder for a retraining; the last call counts."""
-        # Others may ask now, but only one at a time may replace a file.
-        with (self.directory / _ASKING).open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            self._replace(_ASKED, json.dumps({"reason": reason}))
+    def ask(self, reason: str) -> str:
+        """Ask the process that has the folder for a retraining; the last call counts.
+
+        Returns:
+            What :meth:`withdraw` needs.
+        """
+        text = json.dumps({"reason": reason, "id": uuid4().hex})
+        with self._asking():
+            self._replace(_ASKED, text)
+        return text
+
+    def withdraw(self, asked: str) -> None:
+        """Take back what :meth:`ask` asked for, unless another call has asked since."""
+        with self._asking(), suppress(FileNotFoundError):
+            if (self.directory / _ASKED).read_text() == asked:
+                self.answered()
 
     def asked(self) -> str:
         """Return why a person asks for a retraining; empty if none does."""
@@ -134,6 +145,13 @@ class RunStore:
     def answered(self) -> None:
         """Forget what a person asked for."""
         (self.directory / _ASKED).unlink(missing_ok=True)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Let others wait that want to ask: only one at a time may replace the file."""
+        with (self.directory / _ASKING).open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _replace(self, name: str, text: str) -> None:
         replace_file(self.directory / name, text.encode(), SHARED)

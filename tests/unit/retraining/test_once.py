@@ -33,7 +33,7 @@ def test_the_process_that_has_the_folder_is_asked(rules: Path, tmp_path: Path) -
 def test_calls_at_the_same_moment_ask_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync, later = os.fsync, list[Future[None]]()
+    sync, later = os.fsync, list[Future[str]]()
     with ThreadPoolExecutor(1) as pool:
 
         def another_asks(number: int) -> None:
@@ -53,6 +53,22 @@ def test_what_ends_with_an_error_is_not_asked_for_again(rules: Path, tmp_path: P
     with pytest.raises(SettingsError, match=r"retrain\.key: a trainer signs"):
         retrain_once(settings, rules, "we want it", lambda _: None)
     assert RunStore(tmp_path / "retrain").asked() == ""
+
+
+def test_what_another_asks_for_while_a_run_ends_stays(
+    rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(retrain=Retrain(directory=tmp_path / "retrain"))
+
+    def others(*_: object) -> list[tuple[str, str]]:
+        assert retrain_once(settings, rules, "me, too", lambda _: None)["asked"]
+        raise RolloutError("held back", "")
+
+    monkeypatch.setattr(once, "Trainer", Mock())
+    monkeypatch.setattr(once, "members", others)
+    with pytest.raises(RolloutError, match="held back"):
+        retrain_once(settings, rules, "first", lambda _: None)
+    assert RunStore(tmp_path / "retrain").asked() == "me, too"
 
 
 def test_a_trainer_of_another_host_holds_it_back(
