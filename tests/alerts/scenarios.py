@@ -221,8 +221,14 @@ SCENARIOS = [
     # The last member left at the beginning. On the fourth day the group is out of use.
     Scenario(
         "an abandoned group loses data",
-        _days(60_000, 10) | {MEMBERS: "1 0x500", RATE: "0x500", LOST: "0x400 1 0x20 1x70"},
-        {"4040m": ["DataLost"], "4060m": ["DataLost"], "4400m": []},
+        _days(60_000, 10) | {MEMBERS: "1 0x500", RATE: "0x500", LOST: "0x440 1 0x10 1x40"},
+        {"4390m": [], "4440m": ["DataLost"], "4520m": [], "4600m": [], "4700m": []},
+        interval="10m",
+    ),
+    Scenario(
+        "a group in use loses data again and again",
+        _days(60_000, 10) | {MEMBERS: "1x500", RATE: "1x500", LOST: "0x440 1 0x10 1x40"},
+        {"4440m": ["DataLost"], "4600m": ["DataLost"], "4700m": ["DataLost"]},
         interval="10m",
     ),
     # It commits offsets and joins no group, as the profiler does.
@@ -247,6 +253,13 @@ SCENARIOS = [
         "75m",
         "4.459% of the records are rejected by stream-scorer",
         group="stream-scorer",
+    ),
+    # A schema that the scorers do not know: they have rejected everything since they started.
+    Scenario(
+        "nothing is decided",
+        {REJECTED: "_x60 0+300x300"},
+        {"59m": [], "80m": ["DeadLetters"]},
+        without=[DECISIONS],
     ),
     # It reads what the scorers read, and the scorers' rejections are counted already.
     Scenario("a profiler rejects", {PROFILED: "0+3x60 180+6000x300"}, {"75m": [], "200m": []}),

@@ -104,9 +104,13 @@ class GroupOffsets(Closing):
         A coordinator that does not answer is an error of the look: its offsets would not come
         either.
         """
-        if not groups:
-            return {}
-        asked = self._admin.describe_consumer_groups(list(groups), request_timeout=_NEVER_SECONDS)
+        # One request for each: all groups of a request have their answers when the last one has.
+        asked = {
+            group: self._admin.describe_consumer_groups([group], request_timeout=_NEVER_SECONDS)[
+                group
+            ]
+            for group in groups
+        }
         wait(asked.values(), self._seconds)
         found: dict[str, GroupLook] = {}
         silent = False
@@ -120,7 +124,7 @@ class GroupOffsets(Closing):
             except KafkaException as error:
                 found[group] = _without(error)
                 silent = silent or bool(found[group].doubt)
-            if found[group] == _GONE and group in self._unlisted:
+            if found[group] is _GONE and group in self._unlisted:
                 del found[group]
                 self._forget([group])
         if silent:

@@ -25,6 +25,7 @@ class ListedGroups:
     Args:
         names: Of the groups that are listed; the test changes them.
         exist: Of those that their coordinators know; likewise.
+        silent: Of those whose coordinators do not answer; likewise.
         client: The client id of each member.
         simple: Whether the groups have no protocol for members.
         state: Of the groups.
@@ -39,6 +40,7 @@ class ListedGroups:
         state: ConsumerGroupState = ConsumerGroupState.STABLE,
     ) -> None:
         self.names = self.exist = names
+        self.silent: set[str] = set()
         self._client = client
         self._described = {"is_simple_consumer_group": simple, "state": state}
 
@@ -52,6 +54,8 @@ class ListedGroups:
         found = SimpleNamespace(members=members, **self._described)
         dead = self._described | {"state": ConsumerGroupState.DEAD}
         gone = SimpleNamespace(members=[], **dead)
+        if self.silent & set(names):
+            return {name: Future() for name in names}
         return {name: done(found if name in self.exist else gone) for name in names}
 
 
@@ -135,10 +139,11 @@ def test_a_group_that_never_had_members_is_recognised(
         assert found.members(["g"])["g"].memberless is memberless
 
 
+@pytest.mark.parametrize("state", [ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY])
 def test_a_group_that_no_broker_lists_stays_until_it_is_gone(
-    monkeypatch: pytest.MonkeyPatch,
+    state: ConsumerGroupState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster = ListedGroups(["g1", "g2"])
+    cluster = ListedGroups(["g1", "g2"], state=state)
     with groups(monkeypatch, cluster, ["g*"]) as found:
         for name in found.names():
             found.committed(name, {("t", 0)})
@@ -154,3 +159,13 @@ def test_a_named_group_that_does_not_exist_stays(monkeypatch: pytest.MonkeyPatch
     cluster = ListedGroups([])
     with groups(monkeypatch, cluster, ["g", "other-*"]) as found:
         assert set(found.members(found.names())) == {"g"}
+
+
+def test_a_silent_coordinator_hides_only_its_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = ListedGroups(["g1", "g2", "g3"])
+    cluster.silent = {"g2"}
+    with groups(monkeypatch, cluster, ["g*"]) as found:
+        looks = found.members(found.names())
+    assert {name: look.error for name, look in looks.items()} == {
+        "g1": "", "g2": "its coordinator does not answer", "g3": ""
+    }  # fmt: skip
