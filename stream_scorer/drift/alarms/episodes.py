@@ -18,7 +18,7 @@ from stream_scorer.drift.alarms.contract import Alarm, EpisodeState, Severity
 
 EPISODES_MOST: Final = 1_000
 """Maximum number of episodes that are kept; the oldest closed ones are forgotten first. If all are
-open, the oldest one is closed."""
+open, the oldest one that is no fault is closed."""
 COMMANDS_MOST: Final = 100
 """Maximum number of commands that an episode remembers."""
 _ANSWERED: Final = ("acknowledged", "accepted", "snoozed")
@@ -87,12 +87,21 @@ class Episodes:
         """Begin an episode with an alarm, whose ``episode`` is its ``event_id``.
 
         Returns:
-            The event of the episode that it closes: the oldest one, if too many are open.
+            The event of the episode that it closes if too many are open: the oldest one, and a
+            fault only if all are.
         """
         ended: list[Alarm] = []
         if len(self.records) >= EPISODES_MOST:
-            closed = (name for name, each in self.records.items() if not each.is_open)
-            gone = self.records.pop(next(closed, next(iter(self.records))))
+            # Not a fault if possible: it lasts until its rule says that it is over.
+            gone = self.records.pop(
+                min(
+                    self.records,
+                    key=lambda name: (
+                        self.records[name].is_open,
+                        self.records[name].opened.kind == "fault",
+                    ),
+                )
+            )
             if gone.is_open:
                 cause = str(alarm.window_end)
                 ended.append(changed(gone.opened, "closed", cause, alarm.detected_at))

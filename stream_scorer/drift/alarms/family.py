@@ -304,10 +304,10 @@ class Family:
     def _update_guaranteed(self, values: Float64, relearning: Float64) -> list[ChangeFound]:
         if self._e is None:
             return []
-        seen = np.where(relearning > 0, np.nan, np.clip(values, 0.0, 1.0))[self._members]
         # The band of a mean that was learned after a change may miss it: no part of the promise.
-        same = (self.low == self.nulls.low) & (self.high == self.nulls.high)
-        alarms = self._e.update(seen, same[self._members])
+        left = (self.low != self.nulls.low) | (self.high != self.nulls.high)
+        seen = np.where(left | (relearning > 0), np.nan, np.clip(values, 0.0, 1.0))
+        alarms = self._e.update(seen[self._members])
         streams = self._members[alarms.stream]
         shares = self.nulls.share[self._members] / self.nulls.share[self._members].sum()
         evidence = alarms.evidence / shares[alarms.stream]

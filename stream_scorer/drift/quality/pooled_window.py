@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.core.summaries.summary_layout import ALL
 from stream_scorer.drift.quality.reference_view import ReferenceView
-from stream_scorer.drift.windows.contract import ClosedWindow
+from stream_scorer.drift.windows.contract import ClosedWindow, fits
 from stream_scorer.models.reference.stream_values import FIXED
 
 Float64 = NDArray[np.float64]
@@ -70,7 +70,8 @@ class Pool:
     def add(self, closed: ClosedWindow, expected: ReferenceView) -> PooledWindow:
         """Add a window; return what can be judged now, and begin again with it.
 
-        Another list of segments than before begins again with all of them.
+        Another list of segments than before, or a sum that does not fit into 64 bits, begins again
+        with all of them.
 
         Raises:
             ValueError: The window's cells are not those of the reference.
@@ -83,7 +84,7 @@ class Pool:
                 f"window of {closed.model}:{closed.version}: cells {closed.counts.shape}, "
                 f"not {(len(segments), cells)}"
             )
-        if segments != self.segments:
+        if segments != self.segments or not fits(self._log_sum, closed.log_sum):
             self._begin(segments, fields)
         first = expected.reference.bins.first_cell
         rows = closed.counts[:, : first[1]].sum(1)

@@ -55,14 +55,14 @@ def rows_of(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 def beyond_of(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a sentence for each detector whose wanted run length no measured setting has."""
     beyond = {
-        (each["detector"], each["wanted_run_length"]): each
+        (each["model"], each["version"], each["detector"]): each
         for each in lines
         if (each["run_length"] or 0.0) < (each["wanted_run_length"] or 0.0)
     }
     return [
-        f"{each['detector']}: the budget wants {each['wanted_run_length']:,.0f} windows of a "
-        "stream between two false detections. This is beyond the measured settings: about "
-        f"{each['run_length'] or 0.0:,.0f}."
+        f"{each['detector']} of {each['model']}:{each['version']}: the budget wants "
+        f"{each['wanted_run_length']:,.0f} windows of a stream between two false detections. "
+        f"This is beyond the measured settings: about {each['run_length'] or 0.0:,.0f}."
         for each in beyond.values()
     ]
 

@@ -67,7 +67,8 @@ class ArrivalWindows:
         if not tiled:
             for key, window in self._open.items():
                 self._open[key] = replace(window, tiled=False)
-        newest = self._watermarks.least(now, max(each.width_ms for each in found))
+        widths = [each.width_ms for each in found] + [width for _, width in self._open]
+        newest = self._watermarks.least(now, max(widths))
         if newest is not None:
             self._passed = max(self._passed, newest)
         closing = sorted(key for key in self._open if key[0] + key[1] <= self._passed)

@@ -1,11 +1,13 @@
 """Closed windows: what rules and detectors judge."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Int64 = NDArray[np.int64]
+_SUM_MOST: Final = 2**63 - 1
 
 
 @dataclass(slots=True)
@@ -61,3 +63,8 @@ class ClosedArrivals:
     late: int
     rejected: dict[str, int]
     tiled: bool
+
+
+def fits(known: Int64, more: Int64) -> bool:
+    """Return whether sums that are not negative have a sum of 64 bits."""
+    return bool((known <= _SUM_MOST - more).all())

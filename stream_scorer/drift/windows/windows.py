@@ -27,7 +27,7 @@ from stream_scorer.core.summaries.summary_reading import (
     milliseconds_of,
     read_windows,
 )
-from stream_scorer.drift.windows.contract import ClosedWindow, Int64
+from stream_scorer.drift.windows.contract import ClosedWindow, fits
 from stream_scorer.drift.windows.kafka_time import KafkaTime
 from stream_scorer.drift.windows.watermarks import Watermarks
 
@@ -36,7 +36,6 @@ OPEN_MOST: Final = 10_000
 OPEN_CELLS_MOST: Final = 1 << 22
 """Maximum number of cells of all open windows together, 32 MiB; of more, likewise."""
 HOUR_MS: Final = 3_600_000
-_SUM_MOST: Final = 2**63 - 1
 _FEW: Final = 100
 """So many new windows of a summary are inserted one by one; more are sorted with the others."""
 
@@ -149,7 +148,7 @@ class Windows:
             known.count += window.count
             known.late += window.late
             known.counts += window.counts
-            if _fits(known.score_sum, window.score_sum) and _fits(known.log_sum, window.log_sum):
+            if fits(known.score_sum, window.score_sum) and fits(known.log_sum, window.log_sum):
                 known.score_sum += window.score_sum
                 known.log_sum += window.log_sum
             else:
@@ -241,8 +240,3 @@ class Windows:
             self._own.add(key)
             self._cells += window.counts.size
         self._by_end = sorted((window.end, key) for key, window in self._open.items())
-
-
-def _fits(known: Int64, more: Int64) -> bool:
-    """Whether sums that are not negative have a sum of 64 bits."""
-    return bool((known <= _SUM_MOST - more).all())

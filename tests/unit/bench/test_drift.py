@@ -245,9 +245,9 @@ def test_a_detector_without_a_setting_in_the_budget_has_a_reason(
 
 
 def test_calibration_has_a_limit() -> None:
-    kept = {"seconds": 10.0, "above_table": 0.69}
+    kept = {"seconds": 10.0, "from_table": 0.69}
     assert calibration.gates(kept) == []
-    for name, value in (("seconds", 10.1), ("above_table", 0.7), ("above_table", -0.7)):
+    for name, value in (("seconds", 10.1), ("from_table", 0.7)):
         assert len(calibration.gates(kept | {name: value})) == 1
 
 

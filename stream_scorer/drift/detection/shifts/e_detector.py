@@ -20,7 +20,6 @@ is never larger and does not grow. It has the same guarantee, and is what is use
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream_scorer.drift.detection.shifts import e_kernels
 from stream_scorer.drift.detection.shifts.detector import Alarms, Detector
@@ -53,13 +52,11 @@ class EDetector(Detector):
         self._shares = shares / shares.sum()
         self._run_length = run_length
 
-    def update(self, values: Float64, summed: NDArray[np.bool_] | None = None) -> Alarms:
+    def update(self, values: Float64) -> Alarms:
         """Add one step.
 
         Args:
             values: float64[streams], from 0 to 1, or NaN.
-            summed: bool[streams], streams that are still in the class, whose evidence is added up.
-                Default: all.
 
         Raises:
             ValueError: A value is outside [0, 1]; nothing was added.
@@ -71,13 +68,12 @@ class EDetector(Detector):
         weighted = self._shares * evidence
         fired = weighted >= self._run_length
         reset = fired
-        together = ~fired if summed is None else ~fired & summed
-        if weighted[together].sum() >= self._run_length:
+        if weighted[~fired].sum() >= self._run_length:
             # Many streams together have moved, none far enough; the one with most evidence is named
             # and the evidence of all is used up.
-            reset = fired | together
             fired = fired.copy()
-            fired[np.argmax(np.where(together, weighted, -1.0))] = True
+            fired[np.argmax(np.where(fired, -1.0, weighted))] = True
+            reset = np.ones_like(fired)
         alarms = self._describe(np.flatnonzero(fired), evidence)
         self._state[reset, : e_kernels.LOW] = 0.0
         return alarms

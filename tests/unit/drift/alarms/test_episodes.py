@@ -1,5 +1,7 @@
 """An episode is opened, acknowledged and closed, each with one event."""
 
+from dataclasses import replace
+
 import pytest
 
 from stream_scorer.drift.alarms.contract import EpisodeState, Severity
@@ -91,6 +93,15 @@ def test_the_oldest_episodes_make_room_and_closed_ones_first(book: Episodes) -> 
     assert (event.episode, event.change, event.detected_at) == (NAME, "closed", 88)
     assert event == changed(alarm(), "closed", "77", 88)
     assert book.close(NAME, 99, "back", 99) is None
+
+
+def test_faults_make_room_last(book: Episodes) -> None:
+    (first,) = book.records
+    book.records[first] = replace(book.records[first], opened=alarm(kind="fault"))
+    for number in range(EPISODES_MOST):
+        book.open(alarm(event_id=f"{number}", episode=f"{number}"))
+    assert first in book.records
+    assert "0" not in book.records
 
 
 def test_copies_are_separate(book: Episodes) -> None:

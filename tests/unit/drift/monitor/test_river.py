@@ -168,7 +168,7 @@ def test_a_budget_beyond_the_measured_settings_is_named() -> None:
     status = status_of(replace(document, versions=(rare,)))
     told = beyond_of(status["river"])
     assert told[0] == (
-        "adwin: the budget wants 25,920 windows of a stream between two false detections. This is "
+        "adwin of fraud:1: the budget wants 25,920 windows of a stream between two false detections. This is "
         "beyond the measured settings: about 21,053."
     )
     assert [line.split(": ")[0] for line in told] == list(DETECTORS)

@@ -59,6 +59,16 @@ def test_a_partition_that_lags_keeps_its_window_open() -> None:
     assert windows.late == 0
 
 
+def test_a_shorter_width_makes_no_partition_idle() -> None:
+    """A plan's new revision has shorter windows; those of an hour still move once an hour."""
+    windows = ArrivalWindows((0, 1))
+    windows.update(summary(1, 1), HOUR)
+    for minute in range(0, 60, 10):
+        windows.update(summary(0, 2, width=10 * MINUTE), HOUR + minute * MINUTE)
+    windows.update(summary(1, 1), 2 * HOUR)
+    assert windows.late == 0
+
+
 def test_a_silent_partition_holds_windows_for_a_width_and_more() -> None:
     windows = ArrivalWindows((0, 1))
     windows.update(summary(0, 1), HOUR)

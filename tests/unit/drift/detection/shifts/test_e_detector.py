@@ -74,20 +74,6 @@ def test_a_small_change_of_all_is_one_alarm_that_resets_all() -> None:
     assert not evidence_of(detector).any()
 
 
-def test_streams_that_left_the_class_are_not_added_up() -> None:
-    values = stream(4, 800, 100, 0.56)
-    summed = np.arange(100) < 50
-    detector = EDetector(fixed_band(100), 1e6)
-    rows = iter(values)
-    while not len(alarms := detector.update(next(rows), summed)):
-        pass
-    assert alarms.stream[0] < 50
-    assert not evidence_of(detector)[:50].any()
-    assert evidence_of(detector)[50:].all()
-    none = EDetector(fixed_band(100), 1e6)
-    assert not any(len(none.update(row, np.zeros(100, np.bool_))) for row in values[:50])
-
-
 def test_weights_decide_how_much_evidence_is_needed() -> None:
     values = stream(5, 200, 2)
     values += 0.1
