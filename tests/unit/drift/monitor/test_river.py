@@ -168,10 +168,10 @@ def test_a_budget_beyond_the_measured_settings_is_named() -> None:
     status = status_of(replace(document, versions=(rare,)))
     told = beyond_of(status["river"])
     assert told[0] == (
-        "adwin of fraud:1: the budget wants 25,920 windows of a stream between two false detections. This is "
-        "beyond the measured settings: about 21,053."
+        "adwin of fraud:1: the budget wants 25,920 windows of a stream between two false "
+        "detections. This is beyond the measured settings: about 21,053."
     )
-    assert [line.split(": ")[0] for line in told] == list(DETECTORS)
+    assert [line.split(": the")[0] for line in told] == [f"{name} of fraud:1" for name in DETECTORS]
     assert told[0] in html_of(report_of(replace(document, versions=(rare,)), [], 30))
     # A state of an earlier release does not tell.
     older = tuple(replace(each, wanted=0.0, run_length=0.0) for each in rare.river)

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from stream_scorer.drift.quality.pooled_window import PooledWindow
+from stream_scorer.drift.quality.pooled_window import LEAST_ROWS, Pool, PooledWindow
 from stream_scorer.drift.quality.reference_view import ReferenceView
 from stream_scorer.drift.quality.unit_change import powers_of_ten, unit_change
-from tests.support.drift.watched_stream import WatchedStream
+from tests.support.drift.watched_stream import MONDAY, WatchedStream
 
 USUAL = 8.2
 
@@ -70,3 +70,13 @@ def test_powers_of_ten_are_units(power: int) -> None:
 
 def test_an_unknown_mean_is_not_judged() -> None:
     assert powers_of_ten(np.array([np.nan, 4.6]), np.array([0.1, np.nan])).tolist() == [0, 0]
+
+
+def test_a_sum_that_does_not_fit_begins_the_pool_again() -> None:
+    stream = WatchedStream(1, rate=LEAST_ROWS // 4)
+    view, pool = ReferenceView(stream.reference(days=2)), Pool()
+    window = stream.window(MONDAY)
+    for _ in range(2):
+        window.log_sum[:] = 2**62
+        found = pool.add(window, view)
+        assert (found.log_amount[0] > 0, found.rows[0] < LEAST_ROWS) == (True, True)

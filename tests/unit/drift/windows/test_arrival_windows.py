@@ -64,7 +64,9 @@ def test_a_shorter_width_makes_no_partition_idle() -> None:
     windows = ArrivalWindows((0, 1))
     windows.update(summary(1, 1), HOUR)
     for minute in range(0, 60, 10):
-        windows.update(summary(0, 2, width=10 * MINUTE), HOUR + minute * MINUTE)
+        newer = summary(0, 2, width=10 * MINUTE)
+        newer["arrivals"][0]["start"] += minute * MINUTE
+        windows.update(newer, HOUR + minute * MINUTE)
     windows.update(summary(1, 1), 2 * HOUR)
     assert windows.late == 0
 
