@@ -67,6 +67,7 @@ PROCESSES: Final[Mapping[str, tuple[str, str]]] = {
     "run": ("scorer", ""), "monitor": ("monitor", ""), "controller": ("controller", ""),
     "performance": ("performance", ""), "profile": ("profiler", ""), "rekey": ("rekey", ""),
     "serve": ("server", ""), "lag": ("lag", "--serve"), "retrain": ("retrain", "run"),
+    "drift": ("drift-sink", "sink"),
 }  # fmt: skip
 """The kind of process of each command that is one, and the word that makes the command one."""
 

@@ -10,7 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, NamedTuple, TextIO
 
 import confluent_kafka
 from pydantic import BaseModel
@@ -46,8 +46,18 @@ _KEPT: Final[dict[type[events.Event], str]] = {
 _REPEATED: Final = {events.LagFailed: "what", events.DependencyUnavailable: "name"}
 """What every try reports while something does not answer, and the field that tells them apart."""
 _AGAIN_SECONDS: Final = 600.0
-"""Time between two lines of the same failure."""
+"""Time between two lines of a failure that lasts."""
+_OVER_SECONDS: Final = 300.0
+"""A failure that is reported again after so long is another one: each try reports it, and the time
+between two looks of a lag process is at most two minutes."""
 _KEPT_MARK: Final = "kept_in_journal"
+
+
+class _Report(NamedTuple):
+    """When a failure had its last line, and when it was last reported, seconds."""
+
+    line: float
+    last: float
 
 
 class ProcessJournal(Closing):
@@ -70,7 +80,7 @@ class ProcessJournal(Closing):
         self._logger = None
         self._log = process_logger(process, instance)
         self._failed = False
-        self._written: dict[tuple[type[events.Event], str], float] = {}
+        self._reported: dict[tuple[type[events.Event], str], _Report] = {}
         if path is None:
             return
         try:
@@ -93,26 +103,29 @@ class ProcessJournal(Closing):
     def _repeats(self, event: events.Event) -> bool:
         """Return whether the same failure has a recent line."""
         if isinstance(event, events.DependencyBack):
-            self._written.pop((events.DependencyUnavailable, event.name), None)
+            self._reported.pop((events.DependencyUnavailable, event.name), None)
         if type(event) not in _REPEATED:
             return False
         key = (type(event), getattr(event, _REPEATED[type(event)]))
-        now = time.monotonic()
-        if now - self._written.get(key, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
+        now, known = time.monotonic(), self._reported.get(key)
+        if known and now - known.line < _AGAIN_SECONDS and now - known.last < _OVER_SECONDS:
+            self._reported[key] = _Report(known.line, now)
             return True
-        self._written[key] = now
+        self._reported[key] = _Report(now, now)
         return False
 
-    def left(self, error: BaseException | None) -> None:
+    def left(self, error: BaseException | None, reported: BaseException | None = None) -> None:
         """Append the last line: why the process ends.
 
         Args:
             error: What ends it; None: a signal.
+            reported: What its user reads instead; None: the same.
         """
         if self._logger is None:
             return
         if error is not None:
             vars(error)[_KEPT_MARK] = True
+            error = reported or error
         if error is None:
             self._write("left", {"exit_code": 0})
         elif isinstance(error, StreamScorerError):
@@ -158,7 +171,7 @@ def keep_last_error(error: BaseException, reported: BaseException, process: str)
         return
     # If the journal cannot be opened, stderr has the error.
     with suppress(SettingsError), ProcessJournal(path, process, instance) as journal:
-        journal.left(reported)
+        journal.left(error, reported)
 
 
 def process_began(process: str, group: str, instance: str, settings: BaseModel) -> Any:

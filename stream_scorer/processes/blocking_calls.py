@@ -75,7 +75,7 @@ async def open_unless_cancelled(
 ) -> _Answer:
     """Return what a blocking call opens, which runs on one of the event loop's threads.
 
-    If it is cancelled, it ends only after the call, and closes what was opened.
+    If it is cancelled once, it ends only after the call, and closes what was opened.
     """
     running = asyncio.ensure_future(asyncio.to_thread(opening))
     try:

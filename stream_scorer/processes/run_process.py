@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol
 
+from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry
 
 from stream_scorer.hardening.settings_check import refuse_unsafe
 from stream_scorer.kafka.membership.fenced_wait import StayingOut
 from stream_scorer.kafka.membership.standby import Standby
+from stream_scorer.kafka.topics.client_options import refused_option
 from stream_scorer.kafka.topics.lag import LagWatch
 from stream_scorer.observability.endpoint import Endpoint
 from stream_scorer.observability.health import Health
@@ -141,7 +143,8 @@ def journaled(journal: ProcessJournal) -> Callable[[object, BaseException | None
     """Return what a stack calls at its end: it notes why the process ends."""
 
     def end(_: object, error: BaseException | None, __: object) -> None:
-        journal.left(error)
+        refused = refused_option(error) if isinstance(error, KafkaException) else None
+        journal.left(error, refused)
         journal.close()
 
     return end

@@ -12,7 +12,8 @@ from stream_scorer.lag.broker.partition_offsets import PartitionOffsets
 from stream_scorer.settings import Kafka
 
 _ALL_GROUPS = 3
-"""All groups together may take the time of so many requests, each time that they are asked."""
+"""All groups together may take the time of so many requests, each time that they are asked, or an
+interval if that is longer."""
 
 
 class Collector(Closing):
@@ -23,6 +24,7 @@ class Collector(Closing):
         patterns: Names of groups, with ``*`` and ``?``.
         seconds: How long a request may take.
         most: Groups that are watched.
+        interval: Seconds between two looks.
         clock: Seconds since the epoch, without steps.
     """
 
@@ -32,12 +34,13 @@ class Collector(Closing):
         patterns: Sequence[str],
         seconds: float = 2.5,
         most: int = 200,
+        interval: float = 0.0,
         clock: Callable[[], float] = steady_epoch_seconds,
     ) -> None:
         self._offsets = PartitionOffsets(kafka, seconds)
         self._groups = GroupOffsets(kafka, patterns, seconds, most)
         self._clock = clock
-        self._all_seconds = _ALL_GROUPS * seconds
+        self._all_seconds = max(_ALL_GROUPS * seconds, interval)
 
     def close(self) -> None:
         """Close the connections."""

@@ -126,7 +126,13 @@ def open_passes(settings: Settings) -> LagPasses:
     """Return passes over the groups of the settings, with connections of their own."""
     lag, kafka = settings.lag, settings.kafka
     return LagPasses(
-        Collector(kafka, lag.groups or [kafka.group], lag.request_seconds, lag.groups_max),
+        Collector(
+            kafka,
+            lag.groups or [kafka.group],
+            lag.request_seconds,
+            lag.groups_max,
+            lag.interval_seconds,
+        ),
         FirstRecordReader(kafka, lag.request_seconds),
         OpenTransactions(kafka, lag.request_seconds),
         LagRules(interval=lag.interval_seconds),

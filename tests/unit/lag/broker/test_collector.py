@@ -86,8 +86,12 @@ class Cluster:
         monkeypatch.setattr(group_offsets, "Consumer", self.consumers)
         monkeypatch.setattr(group_offsets, "admin", lambda _: None)
         monkeypatch.setattr(GroupOffsets, "members", lambda _, names: self.members(names))
+        self.interval(0.0)
+
+    def interval(self, seconds: float) -> None:
+        """Make looks so many seconds after each other."""
         kafka = Kafka(bootstrap="127.0.0.1:1")
-        self.collector = Collector(kafka, NAMES, 2.5, clock=time.time)
+        self.collector = Collector(kafka, NAMES, 2.5, interval=seconds, clock=time.time)
 
     def members(self, names: Iterable[str]) -> dict[str, GroupLook]:
         return {
@@ -136,3 +140,9 @@ def test_all_groups_share_a_time_limit_for_new_topics(cluster: Cluster) -> None:
     began = cluster.clock.now
     cluster.errors()
     assert cluster.clock.now - began == pytest.approx(2 * 3 * 2.5)
+
+
+def test_slow_answers_have_the_time_of_an_interval(cluster: Cluster) -> None:
+    cluster.interval(30.0)
+    cluster.consumers.seconds = 2.5
+    assert cluster.errors() == set()
