@@ -49,7 +49,7 @@ class MonitorProgress:
         eta: Probability that a band of the reference misses its mean.
         patience: Number of windows for which an alarm's error is stated.
         late_records: Input records that the rules for the input did not count, because their
-            window of arrival had closed.
+            window of arrival had closed or was dropped.
     """
 
     detected_at: int
