@@ -16,7 +16,9 @@
 - ``pass_seconds``: the slowest of all passes over a group that has committed in each partition of
   many topics, where one member owns all and a record waits in each. Among them are the first pass,
   which connects, and those that ask all partitions of the cluster for the group's offsets: the
-  first, and one a minute. ``passes`` has the first, and the median and slowest of the others.
+  first, and one a minute. ``passes`` has the first, and the median and slowest of the others. A
+  pass is ``incomplete`` if it did not report the record and the owner of each partition; no pass
+  may be. ``reason`` is that of the last one.
 """
 
 import math
@@ -137,6 +139,7 @@ def failures(document: dict[str, Any]) -> list[str]:
         ("95 % of ages are off by {} at most", document["age_error"], "<=", AGE_ERROR_MOST),
         ("the skew is off by {} s", document["skew_error"], "<=", SKEW_ERROR_MOST),
         ("a pass takes {} s", document["pass_seconds"], "<=", PASS_SECONDS_MOST),
+        ("{} passes are incomplete", document["passes"]["incomplete"], "==", 0),
         ("a constant OK gets {} states right", document["baselines"]["constant"], "<=", most),
         ("a threshold gets {} states right", document["baselines"]["threshold"], "<=", most),
     )

@@ -31,12 +31,17 @@ class PassTimes(NamedTuple):
         median: Of the others.
         slowest: Of the others; once a minute one of them asks all partitions again.
         passes: Their number, the first included.
+        incomplete: Of all, those that did not report a waiting record and an owner of each
+            partition.
+        reason: What the last of these did not do; empty if there are none.
     """
 
     first: float
     median: float
     slowest: float
     passes: int
+    incomplete: int = 0
+    reason: str = ""
 
 
 class Owner(Closing):
@@ -101,18 +106,16 @@ def time_passes(passes: LagPasses, places: Collection[Place], seconds: float) ->
         passes: Watches the group.
         places: The partitions that each pass must judge.
         seconds: For how long, after the first; six passes are made at least.
-
-    Raises:
-        RuntimeError: A pass does not report a waiting record and an owner of each partition.
     """
     found = [passes.run()]
     until = time.monotonic() + seconds
     while len(found) < PASSES_LEAST or time.monotonic() < until:
         time.sleep(_PAUSE_SECONDS)
         found.append(passes.run())
-    for each in found:
-        refuse_incomplete(each, places)
-    return times_of([each.seconds for each in found])
+    missed = [reason for each in found if (reason := what_is_missing(each, places))]
+    return times_of([each.seconds for each in found])._replace(
+        incomplete=len(missed), reason=missed[-1] if missed else ""
+    )
 
 
 def times_of(seconds: Sequence[float]) -> PassTimes:
@@ -121,18 +124,19 @@ def times_of(seconds: Sequence[float]) -> PassTimes:
     return PassTimes(first, round(statistics.median(others), 3), max(others), len(seconds))
 
 
-def refuse_incomplete(snapshot: LagSnapshot, places: Collection[Place]) -> None:
-    """Raise if a pass did not do all of the work that it is to be timed for."""
+def what_is_missing(snapshot: LagSnapshot, places: Collection[Place]) -> str:
+    """Return what a pass did not do of the work that it is timed for; empty if it did all."""
     judged = {
         at
         for (_, at), each in snapshot.judgements.items()
         if each.to_high and each.owner
     }  # fmt: skip
     if snapshot.error or judged != set(places):
-        raise RuntimeError(
+        return (
             f"a pass saw a waiting record and an owner in {len(judged)} of {len(places)} "
             f"partitions: {snapshot.error}"
         )
+    return ""
 
 
 def _pause(consumer: Any, assigned: list[Any]) -> None:

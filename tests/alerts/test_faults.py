@@ -1,4 +1,4 @@
-"""Faults of the fault suite page exactly their one primary alert.
+"""Faults of the fault suite page no alert but their primary one and late decisions.
 
 A dozen kinds; ``make test-faults FAULTS_ARGS=--alerts`` judges all of them in the same way.
 """
@@ -51,12 +51,14 @@ def three() -> Iterator[Ground]:
 
 
 @of("one")
-def test_a_fault_pages_its_primary_alert(kind: Kind, one: Ground, tmp_path: Path) -> None:
+def test_only_a_primary_alert_or_late_decisions_page(
+    kind: Kind, one: Ground, tmp_path: Path
+) -> None:
     judged(kind, one, tmp_path)
 
 
 @of("three")
-def test_a_broker_s_fault_pages_its_primary_alert(
+def test_in_a_broker_s_fault_only_late_decisions_page(
     kind: Kind, three: Ground, tmp_path: Path
 ) -> None:
     judged(kind, three, tmp_path)

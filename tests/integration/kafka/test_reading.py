@@ -176,7 +176,5 @@ def test_a_place_without_a_record_is_found_empty(settings: Kafka, producer: Any)
     assert found.value() == b"a"
     # The marker of the commit, the end, past it, an empty partition, and partitions that are not.
     places = [(0, 1), (0, 2), (0, 10**17), (1, 0), (4, 0), (99, 7), (10**9 - 1, 10**18 - 1)]
-    started = time.monotonic()
     assert [records.read(*place) for place in places] == [None] * len(places)
-    assert time.monotonic() - started < 15
     records.close()

@@ -45,7 +45,7 @@ def open_connections(server: RunningServer) -> int:
 def test_what_is_in_flight_is_finished() -> None:
     with running_server(drain_seconds=30.0) as server, ThreadPoolExecutor(16) as clients:
         idle = server.connect()
-        asked = [clients.submit(server.exchange, get("/hold/4")) for _ in range(16)]
+        asked = [clients.submit(server.exchange, get("/hold/20")) for _ in range(16)]
         begun(server, 16)
         server.process.send_signal(signal.SIGTERM)
         # An idle connection ends now, and there are no new ones.

@@ -34,7 +34,8 @@ CONFIGURATION = H2Configuration(
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
-    with running_server(http2=True) as started:
+    # A dead connection is kept for longer than a client waits for an answer.
+    with running_server(http2=True, head_seconds=300.0) as started:
         yield started
         with Client(started) as client:
             client.send(head())

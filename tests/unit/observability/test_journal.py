@@ -3,6 +3,7 @@
 import json
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -61,7 +62,8 @@ def test_a_failure_that_lasts_has_one_line_in_ten_minutes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, clock = tmp_path / "journal.jsonl", [10.0]
-    monkeypatch.setattr("stream_scorer.observability.journal.time.monotonic", lambda: clock[0])
+    replaced = SimpleNamespace(monotonic=lambda: clock[0])
+    monkeypatch.setattr("stream_scorer.observability.journal.time", replaced)
     failed = events.LagFailed("no answer")
     with ProcessJournal(path, "lag", "0") as journal:
         journal(failed)

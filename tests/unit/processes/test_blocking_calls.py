@@ -105,7 +105,7 @@ def test_a_failure_after_a_cancellation_is_not_reported(released: threading.Even
     async def scenario() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
         task = asyncio.create_task(run_to_end(failing))
-        assert await asyncio.to_thread(began.wait, 10.0)
+        assert await asyncio.to_thread(began.wait, 60.0)
         task.cancel()
         await asyncio.sleep(0)
         released.set()
@@ -128,7 +128,7 @@ def test_what_a_cancelled_call_opens_is_closed(released: threading.Event) -> Non
 
     async def scenario() -> None:
         task = asyncio.create_task(open_unless_cancelled(opening, closed.append))
-        assert await asyncio.to_thread(began.wait, 10.0)
+        assert await asyncio.to_thread(began.wait, 60.0)
         task.cancel()
         await asyncio.sleep(0)
         released.set()

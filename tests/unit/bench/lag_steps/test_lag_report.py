@@ -105,6 +105,7 @@ def test_simple_judges_are_run_on_the_looks() -> None:
         {"states": 11}, {"right": 11}, {"false_per_hour": 0.1}, {"age_error": 0.11},
         {"age_error": None}, {"pass_seconds": 5.1}, {"skew_error": 5.1}, {"skew_error": None},
         {"baselines": {"constant": 7, "threshold": 4}},
+        {"passes": PASSES._replace(incomplete=1)._asdict()},
     ],
 )  # fmt: skip
 def test_each_gate_can_fail(change: dict[str, Any]) -> None:

@@ -39,21 +39,23 @@ def test_a_freed_client_needs_no_garbage_collector() -> None:
 )
 def test_a_commit_waits_for_its_records_without_sleeping(more: dict[str, Any]) -> None:
     column = BytesColumn.of([b"%d" % number for number in range(50)])
-    seconds = [1.0]
+    tries, fast = 0, 0
     with mock_broker() as address:
         producer = ColumnProducer(client_options.producer(Kafka(bootstrap=address), "i") | more)
         try:
             producer.init_transactions(30.0)
             # On a busy machine, few are not interrupted.
-            while min(seconds) >= FAST_SECONDS and len(seconds) < 500:
+            while fast < 5 and tries < 100:
+                tries += 1
                 producer.begin_transaction()
-                producer.produce("decisions", column, column)
+                # Records that are delivered before the commit would hide its sleep.
                 began = time.perf_counter()
+                producer.produce("decisions", column, column)
                 producer.commit_transaction(30.0)
-                seconds.append(time.perf_counter() - began)
+                fast += time.perf_counter() - began < FAST_SECONDS
         finally:
             producer.close()
-    assert min(seconds) < FAST_SECONDS
+    assert fast == 5
 
 
 def test_the_ignored_report_outlives_every_client() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -120,7 +121,8 @@ CLOCK = [0.0]
 
 
 def test_a_silent_partition_takes_no_time_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream_scorer.lag.watch.passes.time.monotonic", lambda: CLOCK[0])
+    clock = SimpleNamespace(monotonic=lambda: CLOCK[0])
+    monkeypatch.setattr("stream_scorer.lag.watch.passes.time", clock)
     silent, brokers = ("silent", 0), _SilentBrokers()
     brokers.partition(100)
     brokers.partition(900, at=silent)

@@ -43,7 +43,7 @@ def test_a_cancelled_start_closes_its_connections(monkeypatch: pytest.MonkeyPatc
 
     def connected(*_: object) -> mock.Mock:
         began.set()
-        assert released.wait(10.0)
+        assert released.wait(60.0)
         return opened
 
     monkeypatch.setattr(service_module, "connected", connected)
@@ -51,7 +51,7 @@ def test_a_cancelled_start_closes_its_connections(monkeypatch: pytest.MonkeyPatc
     async def scenario() -> None:
         service = DecisionService(Settings(), Deployment(), lambda _: None)
         task = asyncio.create_task(service.__aenter__())
-        assert await asyncio.to_thread(began.wait, 10.0)
+        assert await asyncio.to_thread(began.wait, 60.0)
         task.cancel()
         await asyncio.sleep(0)
         released.set()

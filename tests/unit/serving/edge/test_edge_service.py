@@ -281,14 +281,14 @@ def test_a_cancelled_start_closes_its_connections() -> None:
 
     def connect(settings: Settings, listener: Any) -> EdgeConnections:
         began.set()
-        assert released.wait(10.0)
+        assert released.wait(60.0)
         opened = Edge().connect(settings, listener)
         opened.stack.callback(closed.append, "closed")
         return opened
 
     async def scenario() -> None:
         task = asyncio.create_task(EdgeService(SETTINGS, print, connect).__aenter__())
-        assert await asyncio.to_thread(began.wait, 10.0)
+        assert await asyncio.to_thread(began.wait, 60.0)
         task.cancel()
         await asyncio.sleep(0)
         released.set()

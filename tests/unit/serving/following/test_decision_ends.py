@@ -13,7 +13,8 @@ from stream_scorer.serving.following import decision_ends
 from stream_scorer.serving.following.decision_ends import DecisionEnds, PassedEnds
 
 SECONDS = 30.0
-SOON = 0.05
+SILENT = 1.0
+"""No answer for so long is a silence; a new thread begins sooner, also on a busy machine."""
 
 
 class Partitions:
@@ -73,7 +74,7 @@ def test_a_silent_partition_blocks_no_other(
     decisions: Partitions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decision_ends, "_THREADS", 2)
-    ends = opened(decisions, SOON)
+    ends = opened(decisions, SILENT)
 
     async def scenario() -> None:
         refused = await asyncio.gather(*(ends.of(0) for _ in range(40)), return_exceptions=True)
@@ -102,7 +103,7 @@ def test_who_finds_no_free_thread_silences_nothing(
     decisions: Partitions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decision_ends, "_THREADS", 1)
-    ends = opened(decisions, SOON)
+    ends = opened(decisions, SILENT)
 
     async def scenario() -> None:
         for partition in (0, 1):
@@ -185,7 +186,7 @@ def test_a_closed_one_refuses(decisions: Partitions) -> None:
 def test_many_that_wait_for_a_broker_ask_once(
     decisions: Partitions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decision_ends, "_RETRY_SECONDS", SOON)
+    monkeypatch.setattr(decision_ends, "_RETRY_SECONDS", 0.05)
     ends = opened(decisions)
     decisions.refused = UnavailableError("the broker does not answer")
     read: list[int] = []
