@@ -42,6 +42,7 @@ class LagProcess:
             "STREAM_SCORER_KAFKA__GROUP": kafka.group,
             "STREAM_SCORER_KAFKA__TOPICS__TRANSACTIONS": kafka.topics.transactions,
             "STREAM_SCORER_LOGGING__JOURNAL": str(self.journal),
+            "STREAM_SCORER_LAG__RECONCILE_SECONDS": "0",  # there are no outputs
             "PYTHONPATH": str(ROOT),
         }
         code = "from stream_scorer.cli import main; main()"
