@@ -77,11 +77,11 @@ async def open_unless_cancelled(
 
     If it is cancelled once, it ends only after the call, and closes what was opened.
     """
-    running = asyncio.ensure_future(asyncio.to_thread(opening))
+    opened: list[_Answer] = []
     try:
-        return await asyncio.shield(running)
+        await run_to_end(lambda: opened.append(opening()))
     except asyncio.CancelledError:
-        await asyncio.wait([running])
-        if running.exception() is None:
-            await run_to_end(partial(close, running.result()))
+        for each in opened:
+            await run_to_end(partial(close, each))
         raise
+    return opened[0]

@@ -14,6 +14,7 @@ from stream_scorer.processes.blocking_calls import (
     open_unless_cancelled,
     run_to_end,
 )
+from tests.support.processes.cancelled_calls import cancel_begun
 
 
 @pytest.fixture
@@ -104,14 +105,7 @@ def test_a_failure_after_a_cancellation_is_not_reported(released: threading.Even
 
     async def scenario() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
-        task = asyncio.create_task(run_to_end(failing))
-        assert await asyncio.to_thread(began.wait, 60.0)
-        task.cancel()
-        await asyncio.sleep(0)
-        released.set()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        del task
+        await cancel_begun(run_to_end(failing), began, released)
         gc.collect()
 
     asyncio.run(scenario())
@@ -127,13 +121,7 @@ def test_what_a_cancelled_call_opens_is_closed(released: threading.Event) -> Non
         return "opened"
 
     async def scenario() -> None:
-        task = asyncio.create_task(open_unless_cancelled(opening, closed.append))
-        assert await asyncio.to_thread(began.wait, 60.0)
-        task.cancel()
-        await asyncio.sleep(0)
-        released.set()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancel_begun(open_unless_cancelled(opening, closed.append), began, released)
         assert closed == ["opened"]
         assert await open_unless_cancelled(lambda: "kept", closed.append) == "kept"
 

@@ -17,6 +17,7 @@ from stream_scorer.serving.decisions.published import letter_of
 from stream_scorer.serving.decisions.service import DecisionService, routes
 from stream_scorer.serving.decisions.wiring import GatewayConnections, provisional_outcome
 from stream_scorer.settings import Settings
+from tests.support.processes.cancelled_calls import cancel_begun
 from tests.support.serving.fake_scorers import body, request
 
 
@@ -48,17 +49,8 @@ def test_a_cancelled_start_closes_its_connections(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(service_module, "connected", connected)
 
-    async def scenario() -> None:
-        service = DecisionService(Settings(), Deployment(), lambda _: None)
-        task = asyncio.create_task(service.__aenter__())
-        assert await asyncio.to_thread(began.wait, 60.0)
-        task.cancel()
-        await asyncio.sleep(0)
-        released.set()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(scenario())
+    service = DecisionService(Settings(), Deployment(), lambda _: None)
+    asyncio.run(cancel_begun(service.__aenter__(), began, released))
     opened.stack.close.assert_called_once_with()
 
 

@@ -32,6 +32,7 @@ from stream_scorer.settings import Settings
 from stream_scorer.telemetry import EdgeUploaded, Event
 from tests.support.edge.devices import Allowed, MadeDevice, decision_of
 from tests.support.edge.fake_cluster import FakeCluster
+from tests.support.processes.cancelled_calls import cancel_begun
 from tests.unit.edge.registry.test_registry import OPERATOR, registration
 
 SETTINGS = Settings(serving=Serving(edge=EdgeApi(enabled=True, rows_most=10)))
@@ -286,14 +287,6 @@ def test_a_cancelled_start_closes_its_connections() -> None:
         opened.stack.callback(closed.append, "closed")
         return opened
 
-    async def scenario() -> None:
-        task = asyncio.create_task(EdgeService(SETTINGS, print, connect).__aenter__())
-        assert await asyncio.to_thread(began.wait, 60.0)
-        task.cancel()
-        await asyncio.sleep(0)
-        released.set()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(scenario())
+    service = EdgeService(SETTINGS, print, connect)
+    asyncio.run(cancel_begun(service.__aenter__(), began, released))
     assert closed == ["closed"]
