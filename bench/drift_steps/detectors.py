@@ -195,7 +195,7 @@ def _of_river(name: str, *, quick: bool) -> dict[str, Any]:
         lowest = min(lowest, tuned.p_false)
         if tuned.p_false <= MOST_P_FALSE:
             return line | _at_budget(verdict(seeds, setting), setting) | {"note": where}
-    reason = f"no setting meets the budget; the lowest share is {lowest:.3f}"
+    reason = f"none of the settings tried meets the budget; the lowest share is {lowest:.3f}"
     return line | {"note": "; ".join(filter(None, (where, reason)))}
 
 

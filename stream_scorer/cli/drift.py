@@ -16,7 +16,7 @@ from stream_scorer.cli.options import (
 )
 from stream_scorer.cli.output import field_rows, print_json
 from stream_scorer.drift.operator.commands import give
-from stream_scorer.drift.reports.answers import refuse_useless
+from stream_scorer.drift.reports.answers import knows, refuse_useless
 from stream_scorer.drift.reports.events import find_event, iso, short, until_ms
 from stream_scorer.drift.reports.explain import explanation_of
 from stream_scorer.drift.reports.page import write_html
@@ -50,15 +50,19 @@ class AnswerOptions(SignedOptions):
             event: Id of an event, or how it begins; empty: all of them.
             until: Kafka time until which it holds, ms; None if it has no end.
         """
-        settings = self.connected()
+        settings, known = self.connected(), True
         if event:
             monitor, events = read_monitor(settings), read_events(settings)[0]
             event = find_event(events, event, status_of(monitor)["open"])
             refuse_useless(kind, event, monitor, events)
+            known = knows(monitor, event)
         document = give(settings, kind, event, until, self.reason, self.signer())
         end = document.get("until")
         rows = field_rows(document | {"until": short(iso(end)) if end else None})
-        self.show_fields(document, "Written; it holds from the next summary on", rows)
+        written = "Written; it holds from the next summary on"
+        if not known:
+            written += ", if the monitor has this alarm: its newest snapshot does not yet"
+        self.show_fields(document, written, rows)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """The processes that watch: drift, performance, lag."""
 
 import ipaddress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -70,8 +70,13 @@ class Monitor(SettingsGroup):
     @field_validator("history_from")
     @classmethod
     def _require_an_offset(cls, text: str) -> str:
-        if text and datetime.fromisoformat(text).tzinfo is None:
+        if not text:
+            return text
+        begin = datetime.fromisoformat(text)
+        if begin.tzinfo is None:
             raise ValueError("needs an offset from UTC, such as 2026-01-31T00:00:00Z")
+        if begin > datetime.now(UTC) + timedelta(days=1):
+            raise ValueError("is in the future: no event would be old enough")
         return text
 
     @field_validator("webhook_url")

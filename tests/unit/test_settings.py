@@ -369,6 +369,6 @@ def test_a_webhook_with_credentials_is_refused_unprinted() -> None:
 def test_the_begin_of_the_histories_needs_an_offset() -> None:
     for text in ("", "2026-01-31T00:00:00Z", "2026-01-31T01:00:00+01:00"):
         assert load_settings({"monitor": {"history_from": text}}).monitor.history_from == text
-    for text in ("2026-01-31T00:00:00", "yesterday"):
+    for text in ("9999-01-01T00:00:00Z", "2026-01-31T00:00:00", "yesterday"):
         with pytest.raises(SettingsError, match=r"monitor.history_from: "):
             load_settings({"monitor": {"history_from": text}})

@@ -62,7 +62,8 @@ def stream_alarm(
     text = FLEET if alarm.fleet else key.text
     name = event_id(watch.model, watch.version, kind, text, alarm.end, "opened")
     labels, before, after = watch.distributions(key, onset, closed)
-    same = streams.family.low[number] == nulls.low[number]
+    family = streams.family
+    same = (family.low[number], family.high[number]) == (nulls.low[number], nulls.high[number])
     guaranteed = bool(not nulls.classes[number] and same)
     return Alarm(
         event_id=name, episode=name, kind=kind, change="opened", severity=severity,

@@ -14,6 +14,11 @@ from stream_scorer.errors import RolloutError
 _FIX = "stream-scorer drift status lists the alarms that can be answered"
 
 
+def knows(document: MonitorDocument | None, event: str) -> bool:
+    """Return whether the monitor's newest snapshot has the alarm of an event."""
+    return document is not None and any(each.opened.episode == event for each in document.episodes)
+
+
 def refuse_useless(
     kind: str, event: str, document: MonitorDocument | None, events: Sequence[Mapping[str, Any]]
 ) -> None:

@@ -8,7 +8,8 @@ from stream_scorer.codec.records.record_reader import RecordReader
 from stream_scorer.drift.reports.events import event_of_record, window_of_record
 from stream_scorer.drift.state.document import MonitorDocument
 from stream_scorer.drift.state.topic import newest as newest_snapshot
-from stream_scorer.errors import SchemaError, SettingsError, StateError
+from stream_scorer.drift.state.topic import unreadable
+from stream_scorer.errors import SchemaError, SettingsError
 from stream_scorer.kafka.reading.read_to_end import newest
 from stream_scorer.settings import Settings
 from stream_scorer.state.checkpoints.record_mac import read_seal
@@ -34,7 +35,7 @@ def read_monitor(settings: Settings) -> MonitorDocument | None:
     try:
         return MonitorDocument.read(snapshot.data)
     except ValueError as error:
-        raise StateError(f"topic {settings.kafka.topics.drift_state}: {error}") from error
+        raise unreadable(settings.kafka.topics.drift_state, error) from error
 
 
 def read_events(settings: Settings) -> tuple[list[dict[str, Any]], int]:

@@ -19,6 +19,7 @@ from stream_scorer.drift.alarms.river_streams import RiverDetection, RiverState
 from stream_scorer.drift.alarms.stream_history import HISTORY
 from stream_scorer.drift.quality.contract import QualityFault
 from stream_scorer.drift.state.snapshot import pack_arrays, unpack, unpack_arrays
+from stream_scorer.drift.state.typed import typed
 from stream_scorer.ports import Float64, Int64
 from stream_scorer.security.canonical_json import canonical, parse
 
@@ -245,7 +246,7 @@ class MonitorDocument:
             faults = parse(sections["faults"])["faults"]
             answers = parse(sections["answers"])
             return cls(
-                MonitorProgress(**meta),
+                typed(MonitorProgress(**meta)),
                 tuple(_version(each, sections[f"state/{n}"]) for n, each in enumerate(named)),
                 tuple(_episode(each) for each in episodes),
                 tuple(_fault(each) for each in faults),
@@ -267,7 +268,7 @@ def _version(named: Mapping[str, Any], data: bytes) -> VersionStreams:
     return VersionStreams(
         named["model"], named["version"], named["reference"], named["note"], keys,
         tuple(named["classes"]), **columns,
-        river=tuple(RiverState(**line) for line in named.get("river", ())),
+        river=tuple(typed(RiverState(**line)) for line in named.get("river", ())),
     )  # fmt: skip
 
 
@@ -281,7 +282,7 @@ def alarm_of(values: Mapping[str, Any]) -> Alarm:
 
     Raises:
         KeyError: An attribute is missing.
-        ValueError: The severity is unknown.
+        ValueError: The severity is unknown, or an attribute has another type.
     """
     columns = {each.name: values[each.name] for each in fields(Alarm) if each.name != "river"}
     for name in ("before", "after", "delta", "effect", "log_e", "value"):
@@ -289,9 +290,9 @@ def alarm_of(values: Mapping[str, Any]) -> Alarm:
     for name in ("labels", "before_counts", "after_counts"):
         columns[name] = tuple(columns[name])
     columns["also"] = tuple((str(name), float(effect)) for name, effect in columns["also"])
-    columns["river"] = tuple(RiverDetection(**each) for each in values.get("river", ()))
+    columns["river"] = tuple(typed(RiverDetection(**each)) for each in values.get("river", ()))
     columns["severity"] = Severity(columns["severity"])
-    return Alarm(**columns)
+    return typed(Alarm(**columns))
 
 
 def _finite(value: Any) -> Any:
@@ -308,7 +309,8 @@ def _fault(values: Mapping[str, Any]) -> OpenFault:
         name: math.nan if values["fault"][name] is None else float(values["fault"][name])
         for name in ("value", "usual", "evidence")
     }
-    return OpenFault(**{**values, "fault": QualityFault(**{**values["fault"], **numbers})})
+    fault = typed(QualityFault(**{**values["fault"], **numbers}))
+    return typed(OpenFault(**{**values, "fault": fault}))
 
 
 def _episode_json(episode: Episode) -> dict[str, Any]:
@@ -320,7 +322,5 @@ def _episode_json(episode: Episode) -> dict[str, Any]:
 
 def _episode(values: Mapping[str, Any]) -> Episode:
     commands: Sequence[str] = values["commands"]
-    return Episode(
-        alarm_of(values["opened"]), EpisodeState(values["state"]), values["ended"],
-        values["why"], tuple(commands),
-    )  # fmt: skip
+    opened, state = alarm_of(values["opened"]), EpisodeState(values["state"])
+    return typed(Episode(opened, state, values["ended"], values["why"], tuple(commands)))

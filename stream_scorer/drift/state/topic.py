@@ -51,11 +51,16 @@ def snapshot_in(
         inside = {key: mac.open(mac_key(topic, key), value) for key, value in values.items()}
         return joined(inside)
     except (SealError, ValueError) as error:
-        raise StateError(
-            f"topic {topic}: {error}",
-            "restore the topic from a backup, or delete its records: the monitor then folds the "
-            "retained summaries again",
-        ) from error
+        raise unreadable(topic, error) from error
+
+
+def unreadable(topic: str, error: Exception) -> StateError:
+    """Return the error of a snapshot that cannot be read."""
+    return StateError(
+        f"topic {topic}: {error}",
+        "restore the topic from a backup, or delete its records: the monitor then folds the "
+        "retained summaries again",
+    )
 
 
 def mac_key(topic: str, key: bytes) -> bytes:

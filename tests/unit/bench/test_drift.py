@@ -241,7 +241,7 @@ def test_a_detector_without_a_setting_in_the_budget_has_a_reason(
     monkeypatch.setattr(suite, "SEEDS", (1,))
     found = detectors.measure(quick=False, names=["ddm"], told=lambda _: None)["ddm"]
     assert found["delay_at_budget"] is None
-    assert "no setting meets the budget" in found["note"]
+    assert "none of the settings tried meets the budget" in found["note"]
 
 
 def test_calibration_has_a_limit() -> None:

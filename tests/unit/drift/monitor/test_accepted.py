@@ -90,3 +90,10 @@ def test_an_accepted_fleet_leaves_what_did_not_move() -> None:
     moved = {key.text for n, key in enumerate(streams.keys) if (streams.base != usual)[:, n].any()}
     assert moved >= LEVELS
     assert not moved & {"amount/level@all", "outcome/share:REVIEW@all", "segment/share@channel=web"}
+
+
+def test_an_accepted_mean_has_left_the_guaranteed_class() -> None:
+    _, found = fold_accepting({60: Shift(score=1.8), 160: Shift(score=4.0)}, 220, SCORE, 64)
+    mine = [each for each in found if each.stream == SCORE and each.change == "opened"]
+    assert [each.guaranteed for each in mine] == [True, False]
+    assert mine[1].guaranteed_error is None

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stream_scorer.drift.alarms.contract import EpisodeState
-from stream_scorer.drift.reports.answers import refuse_useless
+from stream_scorer.drift.reports.answers import knows, refuse_useless
 from stream_scorer.drift.reports.events import event_of
 from stream_scorer.drift.state.document import Episode, MonitorDocument
 from stream_scorer.errors import RolloutError
@@ -22,6 +22,12 @@ def change(name: str) -> dict[str, Any]:
 
 def state(kind: EpisodeState) -> MonitorDocument:
     return replace(document(), episodes=(Episode(alarm(), kind, 0, "", ()),))
+
+
+def test_an_alarm_that_is_newer_than_the_snapshot_is_not_known() -> None:
+    assert knows(state(EpisodeState.OPEN), EVENT)
+    assert not knows(document(), "aaaa000000000000")
+    assert not knows(None, EVENT)
 
 
 @pytest.mark.parametrize("kind", ["ack", "accept", "snooze"])

@@ -46,6 +46,27 @@ def test_missing_section_is_refused(section: str) -> None:
         MonitorDocument.of(sections)
 
 
+@pytest.mark.parametrize(
+    ("section", "old", "new", "name"),
+    [
+        ("meta", b'"gaps":', b'"gaps":"abc","x":', "MonitorProgress.gaps"),
+        ("meta", b'"late":', b'"late":' + b"9" * 30, "MonitorProgress.late"),
+        ("faults", b'"open":true', b'"open":1', "QualityFault.open"),
+        ("episodes", b'"stream":"', b'"stream":1,"x":"', "Alarm.stream"),
+        ("episodes", b'"window_end":', b'"window_end":"zz","x":', "Alarm.window_end"),
+        ("faults", b'"segment":', b'"segment":[],"x":', "QualityFault.segment"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(
+    section: str, old: bytes, new: bytes, name: str
+) -> None:
+    sections = document().sections()
+    assert old in sections[section]
+    sections[section] = sections[section].replace(old, new, 1)
+    with pytest.raises(ValueError, match=f"{name} cannot be|invalid: .*'x'"):
+        MonitorDocument.of(sections)
+
+
 def test_section_of_another_shape_is_refused() -> None:
     sections = document().sections()
     arrays = unpack_arrays(sections["state/0"])
