@@ -21,7 +21,8 @@ class Slowness:
     The *work* is the lag divided by the group's rate, seconds. A group becomes slow when
 
     - lag grew in two intervals and the work exceeds one interval, and the input is not a burst; or
-    - over a complete window the work exceeded one interval and the lag did not shrink by a tenth.
+    - over a complete window the work exceeded one interval and the lag did not shrink by a tenth,
+      and does not shrink now: the window may begin when only a part of a burst was appended.
 
     It is slow until lag falls in two intervals, or the work is an interval or less. Lag counts at
     samples in which the group has moved or had nothing to read: between two commits of a group that
@@ -53,13 +54,14 @@ class Slowness:
         recent = settled[-_TREND:]
         rate = committed_rate(recent)
         work = samples[-1].to_stable / rate if rate else math.inf
+        falls = _ordered(recent[::-1])
         if samples[-1].to_stable == 0:
             self.slow = False
         elif self.slow:
-            self.slow = work > self._rules.interval and not _ordered(recent[::-1])
+            self.slow = work > self._rules.interval and not falls
         elif rate:
             grows = work > self._rules.interval and _ordered(recent) and not self._burst(samples)
-            self.slow = grows or self._stays(samples)
+            self.slow = grows or (not falls and self._stays(samples))
 
     def _burst(self, samples: Sequence[LagSample]) -> bool:
         """Return whether the last interval's input is a spike compared with those before."""

@@ -196,6 +196,20 @@ def test_a_constant_lag_is_slow_and_a_shrinking_one_is_not() -> None:
     assert found.drain_seconds == pytest.approx(6_400 / 20, rel=0.05)
 
 
+def test_a_burst_of_which_a_part_was_seen_first_is_not_slow() -> None:
+    observer, last = Observer(), healthy()[-1]
+    for sample in healthy():
+        observer.see(sample)
+    found = []
+    # Half of the burst in the first look; then 400 records are read for 100 that arrive.
+    for much in (30_000, 30_000, *[PER // 2] * 2 * RULES.window):
+        high = (last.high or 0) + much
+        committed = (last.committed or 0) + 2 * PER
+        last = later(last, high=high, stable=high, committed=min(committed, high))
+        found.append(observer.see(last).verdict)
+    assert set(found) == {LagVerdict.OK}
+
+
 def test_a_look_that_took_long_makes_no_group_slow() -> None:
     observer, last = Observer(), healthy()[-1]
     for sample in healthy():
