@@ -4,15 +4,16 @@
   every look from two intervals after it began has its verdict. Of the four states that are OK every
   look counts, and in the burst records must wait in two looks at least. ``skew_error``: the error
   of ``skew_seconds`` where a producer's clock is 120 s fast; the state is right only if it is 5 s
-  at most.
+  at most. A timestamp is that of sending: the time until the append was acknowledged is no error.
 - ``baselines``: the states that a constant OK and an alert on more than 1,000 records get right,
   judged on the same looks by the same rule. The alert names one verdict, SLOW.
 - ``false_per_hour``: verdicts other than OK of groups that keep up, idle partitions included, per
   hour of observation. ``false`` has the last reason of each. On a busy machine a group does not
   keep up: STALLED is right if its member gets no processor for longer than an interval.
 - ``age_error``: 95th percentile of |age - truth| / truth of the oldest waiting record, for ages of
-  more than a second; the gate is on it. The truth is when the producer sent it. ``age_errors`` has
-  the median and the maximum, too; ``ages_unknown`` counts the records without a reported age.
+  more than a second; the gate is on it. In truth the record was appended between its sending and
+  the acknowledgement; an age in between has no error. ``age_errors`` has the median and the
+  maximum, too; ``ages_unknown`` counts the records without a reported age.
 - ``pass_seconds``: the slowest of all passes over a group that has committed in each partition of
   many topics, where one member owns all and a record waits in each. Among them are the first pass,
   which connects, and those that ask all partitions of the cluster for the group's offsets: the

@@ -1,12 +1,11 @@
 """Groups with a topic of their own, and what is done to them."""
 
 import contextlib
-import time
 
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
-from bench.lag_steps.traffic import Input, Member, commit, end_of
+from bench.lag_steps.traffic import Input, Member, commit, end_of, wait_until
 from stream_scorer.closing import Closing
 
 RATE = 100.0
@@ -106,6 +105,7 @@ def stalled(scene: Scene) -> None:
     """Let the member read nothing, and stay in its group."""
     if scene.member is not None:
         scene.member.still.set()
+        wait_until(scene.member.rests.is_set, f"the member of {scene.group} rests")
 
 
 def rewound(scene: Scene) -> None:
@@ -134,8 +134,7 @@ def hanging(scene: Scene) -> None:
 
 def empty(scene: Scene) -> None:
     """Let the group read everything and leave."""
-    del scene.source.rates[scene.topic]
-    time.sleep(1.0)
+    scene.source.end(scene.topic)
     end = end_of(scene.bootstrap, scene.topic)
     scene.leave()
     commit(scene.bootstrap, scene.group, {(scene.topic, 0): end})
@@ -144,7 +143,10 @@ def empty(scene: Scene) -> None:
 def deleted(scene: Scene) -> None:
     """Delete records that were not read."""
     stalled(scene)
-    time.sleep(1.0)
+    read = end_of(scene.bootstrap, scene.topic)
+    wait_until(
+        lambda: end_of(scene.bootstrap, scene.topic) > read, f"{scene.topic} has more records"
+    )
     end = end_of(scene.bootstrap, scene.topic)
     asked = scene.admin.delete_records([TopicPartition(scene.topic, 0, end)])
     for future in asked.values():

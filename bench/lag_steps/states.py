@@ -27,7 +27,7 @@ class LiveState:
         name: Its name.
         verdict: The verdict that is right.
         cause: Begins it.
-        lasts: Intervals for which the verdict is reported: an event is reported for a minute.
+        lasts: Seconds for which the verdict is reported at least.
         waiting: Records that wait in some looks; if they do not, the state was not seen.
         skew: The skew of its producer's clock that must be reported, seconds; None: not compared.
     """
@@ -41,6 +41,8 @@ class LiveState:
 
 
 SKEWED = "clock skew"
+_REPORTED = LagRules().report_least - 10.0
+"""Seconds. A rewind is reported for a minute from its look on; its cause may end after that."""
 LIVE_STATES: Sequence[LiveState] = (
     LiveState("healthy", LagVerdict.OK, scenes.nothing, skew=0.0),
     LiveState("burst", LagVerdict.OK, scenes.burst, waiting=scenes.BURST // 4),
@@ -49,7 +51,7 @@ LIVE_STATES: Sequence[LiveState] = (
     LiveState("slow", LagVerdict.SLOW, scenes.slow),
     LiveState("stalled", LagVerdict.STALLED, scenes.stalled),
     LiveState("stopped", LagVerdict.STOPPED, Scene.leave),
-    LiveState("rewound", LagVerdict.REWOUND, scenes.rewound, lasts=LagRules().window - 1.0),
+    LiveState("rewound", LagVerdict.REWOUND, scenes.rewound, lasts=_REPORTED),
     LiveState("hanging transaction", LagVerdict.HANGING, scenes.hanging),
     LiveState("empty", LagVerdict.EMPTY, scenes.empty),
     LiveState("deleted records", LagVerdict.LOST, scenes.deleted),
@@ -73,12 +75,14 @@ class StateLook(NamedTuple):
         verdict: Of the group; None: the look did not report it, which is wrong in every state.
         waiting: Records to the high watermark of all its partitions; None: not known.
         skew: Of its topic, seconds; None: not known.
+        over: Whether the time for which its verdict is reported may be over.
     """
 
     when: float
     verdict: LagVerdict | None
     waiting: int | None = None
     skew: float | None = None
+    over: bool = False
 
 
 @dataclass
@@ -91,6 +95,8 @@ class Observed:
         after: Looks since it began.
         reason: Of the last verdict.
         unlike: Of the last verdict of each kind that the state does not have.
+        delay: The longest time from a record's sending, which is its timestamp, to the
+            acknowledgement, seconds: the skew may be less by so much.
     """
 
     state: LiveState
@@ -98,6 +104,7 @@ class Observed:
     after: list[StateLook] = field(default_factory=list)
     reason: str = ""
     unlike: dict[LagVerdict | None, str] = field(default_factory=dict)
+    delay: float = 0.0
 
     def note_unlike(self, snapshot: LagSnapshot, group: str) -> LagVerdict | None:
         """Return a group's verdict; keep its reason if the state does not have it."""
@@ -122,7 +129,7 @@ class Observed:
         only: the looks in that time.
         """
         late = self.after[LOOKS_LEFT_OUT:]
-        return [look for look in late if 2.0 <= look.when <= self.state.lasts]
+        return [look for look in late if look.when >= 2.0 and not look.over]
 
     def is_named_by(self, judge: Callable[[StateLook], LagVerdict | None]) -> bool:
         """Return whether a judge gives the state's verdict in each look that counts.
@@ -157,7 +164,8 @@ class Observed:
         known = [skew for skew in skews if skew is not None]
         if not known or len(known) < len(skews):
             return None
-        return round(max(abs(skew - (self.state.skew or 0.0)) for skew in known), 3)
+        true = self.state.skew or 0.0
+        return round(max(max(skew - true, true - self.delay - skew, 0.0) for skew in known), 3)
 
 
 @dataclass
@@ -166,7 +174,8 @@ class LiveRun:
 
     Attributes:
         observed: By the state's name.
-        age_errors: |age - truth| / truth of each record that waits for more than a second.
+        age_errors: |age - truth| / truth of each record that waits for more than a second; in truth
+            it was appended between its sending and the acknowledgement.
         ages_unknown: Such records whose age was not reported although there was a verdict.
     """
 
@@ -218,6 +227,7 @@ def run_states(
             for name, scene in staged.items():
                 observed = run.observed[name]
                 observed.before.append(observed.note_unlike(snapshot, scene.group))
+        source.delays.clear()
         with ThreadPoolExecutor(len(states)) as pool:
             begun = {state.name: pool.submit(_begin, state, staged[state.name]) for state in states}
             left = {state.name: looks for state in states}
@@ -240,6 +250,7 @@ def _note(
 ) -> bool:
     """Note a pass; return whether it is two intervals or more after the state began."""
     observed = run.observed[scene.name]
+    observed.delay = scene.source.delays.get(scene.topic, 0.0)
     since = (snapshot.time - begun.result()) / interval if begun.done() else 0.0
     if since <= 0 and observed.state.verdict is not LagVerdict.OK:
         return False
@@ -249,31 +260,34 @@ def _note(
     known = [each for each in waiting if each is not None]
     skew = snapshot.skews.get(scene.topic)
     total = sum(known) if len(known) == len(waiting) else None
-    observed.after.append(StateLook(max(since, 0.0), verdict, total, skew))
+    look = StateLook(max(since, 0.0), verdict, total, skew)
+    observed.after.append(look._replace(over=since * interval > observed.state.lasts))
     for at, judgement in found.items():
         if judgement.verdict is verdict:
             observed.reason = judgement.reason
         truth = _true_age(snapshot, scene, at, judgement)
-        if truth is None or truth <= _AGE_LEAST:
+        if truth is None or truth[0] <= _AGE_LEAST:
             continue
+        least, most = truth
         if judgement.age is None:
             run.ages_unknown += 1
         else:
-            run.age_errors.append(abs(judgement.age - truth) / truth)
+            error = max(least - judgement.age, judgement.age - most, 0.0)
+            run.age_errors.append(error / least)
     return since >= 2.0 and len(observed.after) > LOOKS_LEFT_OUT
 
 
 def _true_age(
     snapshot: LagSnapshot, scene: Scene, at: Place, judgement: LagJudgement
-) -> float | None:
-    """Return how long ago the first waiting record was sent, seconds; None: none waits."""
+) -> tuple[float, float] | None:
+    """Return the least and most age of the first waiting record, seconds; None: none waits."""
     partition = snapshot.partitions.get(at)  # none while no broker answers
     if partition is None or partition.high is None or judgement.to_high is None:
         return None
     # Of deleted records nothing waits.
     first = max(partition.high - judgement.to_high, partition.start or 0)
-    sent = scene.source.sent.get((*at, first))
-    return None if sent is None else snapshot.time - sent
+    appended = scene.source.appended.get((*at, first))
+    return None if appended is None else (snapshot.time - appended[1], snapshot.time - appended[0])
 
 
 class _Clock:

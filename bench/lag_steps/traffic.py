@@ -3,6 +3,8 @@
 import contextlib
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -11,6 +13,7 @@ from stream_scorer.closing import Closing
 
 _SLICE_SECONDS = 0.05
 _CLOSE_SECONDS = 10.0
+_TRUE_SECONDS = 60.0
 _MOVED = frozenset(
     {
         KafkaError._NO_OFFSET,  # noqa: SLF001 the binding's own name
@@ -32,13 +35,15 @@ _COORDINATOR_SECONDS = 120.0
 
 
 class Input(Closing):
-    """Sends records to many topics at a steady rate, and remembers when it sent each.
+    """Sends records to many topics at a steady rate, and remembers when each was appended.
 
     Args:
         bootstrap: The cluster.
 
     Attributes:
-        sent: When the record of an offset was sent, by topic, partition and offset.
+        appended: When the record of an offset was sent and when its append was acknowledged, by
+            topic, partition and offset.
+        delays: The longest time between both, seconds, by topic.
         rates: Records per second by topic.
         skews: Seconds that are added to a record's timestamp, by topic.
         partitions: The partitions that take turns, by topic; default: the first.
@@ -48,20 +53,34 @@ class Input(Closing):
         self._producer = Producer(
             {"bootstrap.servers": bootstrap, "linger.ms": 0, "acks": 1, "log_level": 0}
         )
-        self.sent: dict[tuple[str, int, int], float] = {}
+        self.appended: dict[tuple[str, int, int], tuple[float, float]] = {}
+        self.delays: dict[str, float] = {}
         self.rates: dict[str, float] = {}
         self.skews: dict[str, float] = {}
         self.partitions: dict[str, list[int]] = {}
         self._turns: dict[str, int] = {}
+        self._left: Counter[str] = Counter()
+        self._counting, self._rating = threading.Lock(), threading.Lock()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="input", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=run, name="input", daemon=True)
+            for run in (self._run, self._acknowledge)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         """Stop sending."""
         self._stop.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         self._producer.flush(_CLOSE_SECONDS)
+
+    def end(self, topic: str) -> None:
+        """Send no more records to a topic; returns when all are acknowledged."""
+        with self._rating:
+            del self.rates[topic]
+        wait_until(lambda: not self._left[topic], f"all records of {topic} are appended")
 
     def send(self, topic: str, records: int) -> None:
         """Send records now."""
@@ -69,6 +88,8 @@ class Input(Closing):
         first = self._turns.get(topic, 0)
         self._turns[topic] = first + records
         skew = self.skews.get(topic, 0.0)
+        with self._counting:
+            self._left[topic] += records
         for number in range(records):
             now = time.time()
             self._producer.produce(
@@ -78,36 +99,40 @@ class Input(Closing):
                 timestamp=int((now + skew) * 1_000),
                 on_delivery=lambda error, message, now=now: self._note(error, message, now),
             )
-            if number % 1_000 == 0:
-                self._producer.poll(0)
-        self._producer.poll(0)
 
     def spread(self, topic: str, partitions: int) -> None:
         """Send to more partitions from now on; waits until the producer knows them."""
-        deadline = time.monotonic() + 6 * _CLOSE_SECONDS
-        while (
-            len(self._producer.list_topics(topic, _CLOSE_SECONDS).topics[topic].partitions)
-            < partitions
-        ):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"topic {topic} has no {partitions} partitions")
-            time.sleep(_SLICE_SECONDS)
+
+        def known() -> bool:
+            found = self._producer.list_topics(topic, _CLOSE_SECONDS).topics[topic]
+            return len(found.partitions) >= partitions
+
+        wait_until(known, f"topic {topic} has {partitions} partitions")
         self.partitions[topic] = list(range(partitions))
 
     def _note(self, error: object, message: Any, now: float) -> None:
+        topic, acknowledged = message.topic(), time.time()
+        with self._counting:
+            self._left[topic] -= 1
         if error is None:
-            self.sent[message.topic(), message.partition(), message.offset()] = now
+            self.appended[topic, message.partition(), message.offset()] = now, acknowledged
+            self.delays[topic] = max(acknowledged - now, self.delays.get(topic, 0.0))
+
+    def _acknowledge(self) -> None:
+        while not self._stop.is_set():
+            self._producer.poll(_SLICE_SECONDS)
 
     def _run(self) -> None:
         due: dict[str, float] = {}
         last = time.monotonic()
         while not self._stop.wait(_SLICE_SECONDS):
             now = time.monotonic()
-            for topic, rate in list(self.rates.items()):
-                due[topic] = due.get(topic, 0.0) + rate * (now - last)
-                whole = int(due[topic])
-                due[topic] -= whole
-                self.send(topic, whole)
+            for topic in list(self.rates):
+                with self._rating:
+                    due[topic] = due.get(topic, 0.0) + self.rates.get(topic, 0.0) * (now - last)
+                    whole = int(due[topic])
+                    due[topic] -= whole
+                    self.send(topic, whole)
             last = now
 
 
@@ -122,11 +147,12 @@ class Member(Closing):
     Attributes:
         per_second: Records that it reads per second at most.
         still: While it is set, the member reads nothing and stays in its group.
+        rests: Set when it has noticed that.
     """
 
     def __init__(self, bootstrap: str, topic: str, group: str) -> None:
         self.per_second = float("inf")
-        self.still = threading.Event()
+        self.still, self.rests = threading.Event(), threading.Event()
         self._stop = threading.Event()
         self._consumer: Any = Consumer(
             {
@@ -152,6 +178,7 @@ class Member(Closing):
     def _run(self) -> None:
         while not self._stop.is_set():
             if self.still.is_set():
+                self.rests.set()
                 self._stop.wait(_SLICE_SECONDS)
                 continue
             slow = self.per_second < float("inf")
@@ -187,6 +214,19 @@ def commit(bootstrap: str, group: str, offsets: dict[tuple[str, int], int]) -> N
                 time.sleep(_SLICE_SECONDS)
             else:
                 return
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    """Return when something is true.
+
+    Raises:
+        TimeoutError: It is not within a minute.
+    """
+    deadline = time.monotonic() + _TRUE_SECONDS
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"it is not true that {what}")
+        time.sleep(_SLICE_SECONDS)
 
 
 def end_of(bootstrap: str, topic: str, partition: int = 0) -> int:

@@ -7,7 +7,14 @@ import pytest
 
 from bench.lag_steps.baselines import BASELINES
 from bench.lag_steps.scenes import PREFIX, SKEW
-from bench.lag_steps.states import LIVE_STATES, LiveRun, LiveState, run_states
+from bench.lag_steps.states import (
+    LIVE_STATES,
+    SKEW_ERROR_MOST,
+    SKEWED,
+    LiveRun,
+    LiveState,
+    run_states,
+)
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.lag.verdicts.sample import LagVerdict
 from stream_scorer.lag.watch.process import open_passes
@@ -58,10 +65,11 @@ def test_the_age_is_within_ten_per_cent_of_the_truth(run: LiveRun) -> None:
 
 
 def test_a_producer_s_clock_shows_as_skew(run: LiveRun) -> None:
-    for name, skew in (("clock skew", SKEW), ("healthy", 0.0)):
-        skews = [look.skew for look in run.observed[name].late]
-        assert skews
-        assert skews == pytest.approx([skew] * len(skews), abs=5)
+    for name, skew in ((SKEWED, SKEW), ("healthy", 0.0)):
+        observed = run.observed[name]
+        assert observed.state.skew == skew
+        assert observed.skew_error is not None
+        assert observed.skew_error <= SKEW_ERROR_MOST, (observed.after, observed.delay)
 
 
 def test_a_hanging_transaction_is_named(run: LiveRun) -> None:

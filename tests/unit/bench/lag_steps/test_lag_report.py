@@ -87,6 +87,25 @@ def test_a_wrong_skew_makes_the_clock_skew_wrong(skew: float | None) -> None:
     assert any("the skew is off" in line for line in failures(found))
 
 
+def test_the_time_of_an_append_is_no_skew() -> None:
+    slow = observed(BY_NAME[SKEWED], *[(at, LagVerdict.OK) for at in (0.5, 1.5, 2.5)], skew=112.0)
+    assert not slow.right
+    slow.delay = 4.0
+    assert (slow.right, slow.skew_error) == (True, 4.0)
+    slow.delay = 9.0
+    assert slow.skew_error == 0.0
+
+
+def test_a_look_after_the_report_of_an_event_does_not_count() -> None:
+    rewound = BY_NAME["rewound"]
+    seen = observed(rewound, *[(at, rewound.verdict) for at in (0.5, 1.5, 2.5)])
+    after = StateLook(30.0, LagVerdict.OK, 5, over=True)
+    seen.after.append(after)
+    assert seen.right
+    seen.after[-1] = after._replace(over=False)
+    assert not seen.right
+
+
 def test_simple_judges_are_run_on_the_looks() -> None:
     easy = [LiveState(f"healthy {number}", LagVerdict.OK, lambda _: None) for number in range(12)]
     found = report([run_of(*easy)], 0, 1.5, PASSES)
