@@ -127,12 +127,16 @@ class LagHistory:
         self.open_seconds = sample.time - (self._open_since or sample.time)
 
     def _note_loss(self, sample: LagSample) -> None:
-        if sample.committed is None or sample.start is None or sample.start <= sample.committed:
+        if (sample.high or 0) < self._lost_until:
+            self._lost_until = 0  # the topic was made again
+        if sample.committed is None or sample.start is None:
             return
         # Each deleted offset counts once, however often the group's position is seen behind it.
-        self.lost += max(sample.start - max(sample.committed, self._lost_until), 0)
-        self._lost_until = max(self._lost_until, sample.start)
-        self.lost_time = sample.time
+        known = max(sample.committed, self._lost_until)
+        if sample.start > known:
+            self.lost += sample.start - known
+            self._lost_until = sample.start
+            self.lost_time = sample.time
 
     def _note_rewind(self, before: LagSample | None, sample: LagSample) -> None:
         committed, high = sample.committed, sample.high or 0

@@ -71,7 +71,8 @@ def _jumped(history: LagHistory, sample: LagSample) -> tuple[LagVerdict, str] | 
     """Return the verdict on an offset that changed in another way than by reading."""
     rules = history.rules
     window = max(rules.window * rules.interval, rules.report_least)
-    if sample.time - history.lost_time < window:
+    # What a command does not take from the dead letters waits for retention to delete it.
+    if sample.time - history.lost_time < window and not sample.on_demand:
         return LagVerdict.LOST, f"{history.lost:,} records were deleted before they were read"
     if sample.time - history.rewound_time < window:
         return LagVerdict.REWOUND, _rewound(sample, history.peak)

@@ -168,6 +168,14 @@ def test_a_group_that_reads_on_demand_is_not_stopped() -> None:
     assert "someone runs it" in observer.see(later(samples[-1], committed=9_000)).reason
 
 
+def test_a_command_that_reads_on_demand_loses_nothing() -> None:
+    # Letters that stay, such as duplicates, hold its offset back until retention deletes them.
+    samples = waiting(memberless=True, on_demand=True, start=9_500)
+    observer, verdict = observed(*samples)
+    assert verdict is LagVerdict.OK
+    assert observer.see(later(samples[-1], committed=9_000)).lost == 500
+
+
 def test_a_slow_group_without_members_is_slow() -> None:
     series = [
         replace(each, members=0, owner="", memberless=True, committed=(each.high or 0) - 8_000)
@@ -250,6 +258,36 @@ def test_lost_records_count_once() -> None:
         last = later(last)
         found = observer.see(last)
     assert (found.verdict, found.lost) == (LagVerdict.OK, 150)
+
+
+@pytest.mark.parametrize(
+    ("changes", "then"),
+    [({}, LagVerdict.STALLED), ({"members": 0, "owner": ""}, LagVerdict.STOPPED)],
+)
+def test_a_loss_is_reported_for_a_minute(changes: dict[str, object], then: LagVerdict) -> None:
+    observer, last = Observer(), healthy()[-1]
+    observer.see(last)
+    at, found = last.committed or 0, []
+    for number in range(3 * RULES.window):
+        # Retention deletes once more when the first loss is nearly over.
+        start = at + (100 if number < RULES.window - 1 else 150)
+        last = later(last, start=start, committed=at, **changes)
+        found.append(observer.see(last).verdict)
+    lost = 2 * RULES.window - 1
+    assert found == [LagVerdict.LOST] * lost + [then] * (len(found) - lost)
+
+
+def test_a_loss_in_a_topic_that_was_made_again_is_reported() -> None:
+    observer, last = Observer(), healthy()[-1]
+    observer.see(last)
+    last = later(last, start=last.high, committed=last.committed)
+    lost = observer.see(last).lost
+    for _ in range(RULES.window + 1):
+        last = later(last, high=50, stable=50, start=0, committed=50)
+        found = observer.see(last)
+    assert (found.verdict, found.lost) == (LagVerdict.OK, lost)
+    found = observer.see(later(last, high=300, stable=300, start=120, committed=50))
+    assert (found.verdict, found.lost) == (LagVerdict.LOST, lost + 70)
 
 
 def test_a_topic_that_was_made_again_is_rewound() -> None:
