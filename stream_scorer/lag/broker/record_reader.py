@@ -76,9 +76,7 @@ class FirstRecordReader(Closing):
         found: dict[Place, FoundRecord] = {}
         deadline = time.monotonic() + (self._seconds if seconds is None else seconds)
         try:
-            wanted = [TopicPartition(*at, start) for at, start in starts.items()]
-            self._consumer.assign(wanted)
-            self._consumer.resume(wanted)  # a pause outlives an assignment
+            self._consumer.assign([TopicPartition(*at, start) for at, start in starts.items()])
             while len(found) < len(starts) and time.monotonic() < deadline:
                 for message in self._consumer.consume(len(starts), _POLL_SECONDS):
                     self._take(message, found)
@@ -101,4 +99,5 @@ class FirstRecordReader(Closing):
             found[at] = FoundRecord(
                 message.offset(), milliseconds / 1_000 if known else None, message.value()
             )
-        self._consumer.pause([TopicPartition(*at)])
+        # Not pause(): the next assignment of a partition that was paused waits for a second.
+        self._consumer.incremental_unassign([TopicPartition(*at)])

@@ -74,6 +74,22 @@ def test_the_first_record_from_an_offset_on(kafka: Kafka) -> None:
         assert reader.first_records({}) == {}
 
 
+def test_a_reading_does_not_wait_for_the_one_before(kafka: Kafka) -> None:
+    # After pause(), one in five readings of this broker takes a second, and nearly each of Kafka.
+    with FirstRecordReader(kafka) as reader:
+        reader.first_records({("t", 0): 4, ("t", 1): 0})
+        for number in range(30):
+            found = reader.first_records({("t", 0): number % 10, ("t", 1): 0}, seconds=0.9)
+            assert (len(found), found["t", 0].offset) == (2, number % 10)
+
+
+def test_a_partition_that_is_not_there_costs_the_others_nothing(kafka: Kafka) -> None:
+    with FirstRecordReader(kafka) as reader:
+        for _ in range(2):
+            found = reader.first_records({("t", 0): 4, ("t", 999): 0}, seconds=0.9)
+            assert {at: each.offset for at, each in found.items()} == {("t", 0): 4}
+
+
 def test_records_that_do_not_come_are_left_out() -> None:
     with FirstRecordReader(Kafka(bootstrap=NOWHERE, group="g"), seconds=0.3) as reader:
         assert reader.first_records({("t", 0): 4}) == {}
