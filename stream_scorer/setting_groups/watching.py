@@ -211,7 +211,8 @@ class Lag(SettingsGroup):
         ge=1,
         le=2_000,
         description="most groups that are watched, each with a separate connection. If more "
-        "match, those beyond are left out: `stream_scorer_lag_groups_left_out`",
+        "match, those beyond are left out: `stream_scorer_lag_groups_left_out`. So are groups "
+        "with a name of more than 200 characters that only a pattern matches",
     )
     interval_seconds: float = Field(
         10.0,

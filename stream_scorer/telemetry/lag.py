@@ -81,7 +81,8 @@ class LagPassed(Event):
     )
     GROUPS_LEFT_OUT = Gauge(
         "lag_groups_left_out",
-        "Groups that match lag.groups and are not watched: see lag.groups_max.",
+        "Groups that match a pattern of lag.groups and are not watched: more than lag.groups_max, "
+        "or with a name of more than 200 characters.",
     )
     LEFT_OUT = Gauge(
         "lag_series_left_out", "Partitions whose own series are left out: see lag.series_max."

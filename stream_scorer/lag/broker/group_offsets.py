@@ -32,6 +32,9 @@ _GONE = GroupLook()
 _CLIENT_MOST = 100
 """Characters of a client id that are shown: Kafka takes 32,767, and each owned partition has it."""
 
+_NAME_MOST = 200
+"""Characters of a name that only a pattern matches: Kafka takes 32,767, and each series has it."""
+
 
 class GroupOffsets(Closing):
     """Reads many groups repeatedly.
@@ -49,7 +52,7 @@ class GroupOffsets(Closing):
             without a pattern are among them.
 
     Attributes:
-        left_out: Groups that match a pattern and are too many.
+        left_out: Groups that match a pattern and are too many, or have names that are too long.
     """
 
     def __init__(
@@ -91,7 +94,8 @@ class GroupOffsets(Closing):
         found = matching((each.group_id for each in listed), self._patterns) - exact
         self._unlisted = self._consumers.keys() - found - exact
         found |= self._unlisted
-        kept = limited(found, self._consumers.keys(), self._most - len(exact))
+        short = (name for name in found if len(name) <= _NAME_MOST)
+        kept = limited(short, self._consumers.keys(), self._most - len(exact))
         self.left_out = len(found) - len(kept)
         self._forget(self._consumers.keys() - kept - exact)
         return sorted(kept | exact)

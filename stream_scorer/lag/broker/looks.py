@@ -58,7 +58,7 @@ class Look:
         groups: By name.
         error: Why there are no numbers at all.
         spread: Seconds from reading committed offsets to reading log ends.
-        left_out: Groups that match a pattern and are too many to be watched.
+        left_out: Groups that match a pattern and are not watched: too many, or too long a name.
     """
 
     time: float

@@ -61,7 +61,7 @@ class LagSnapshot:
         skews: Skew of the producers' clocks by topic, seconds.
         transactions: Open transactions that groups wait for, by topic and partition.
         error: Why the brokers did not answer.
-        left_out: Groups that match a pattern and are too many to be watched.
+        left_out: Groups that match a pattern and are not watched: too many, or too long a name.
     """
 
     time: float = 0.0

@@ -109,6 +109,14 @@ def test_groups_that_are_too_many_are_counted(monkeypatch: pytest.MonkeyPatch) -
         assert found.left_out == 0
 
 
+def test_a_long_name_is_watched_only_if_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each series of each partition has it.
+    cluster = ListedGroups(["g", "g" * 200, "g" * 201, "g" * 32_767])
+    with groups(monkeypatch, cluster, ["g*", "g" * 201]) as found:
+        assert found.names() == ["g", "g" * 200, "g" * 201]
+        assert found.left_out == 1
+
+
 def test_no_room_is_left_beside_named_groups() -> None:
     assert limited(["a", "b"], {"a"}, -1) == set()
 
