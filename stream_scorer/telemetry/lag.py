@@ -39,7 +39,9 @@ class LagPassed(Event):
     OUTPUT = Gauge("group_output_records_per_second", "Records committed per second.", *_PARTITION)
     DRAIN = Gauge(
         "group_drain_seconds",
-        "Seconds until the lag is gone at these rates; +Inf: it does not shrink.",
+        "Seconds until the lag is gone at these rates; +Inf: it does not shrink. No series while "
+        "the partition is OK and its lag does not shrink, or is at most what the group reads in an "
+        "interval.",
         *_PARTITION,
     )
     VERDICT = Gauge("group_verdict", "1 for the verdict that holds.", *_PARTITION, "verdict")

@@ -47,7 +47,7 @@ def judge(history: LagHistory) -> LagJudgement:
         age,
         rate_in,
         rate_out,
-        _drain_seconds(sample, rate_in, rate_out),
+        _drain_seconds(sample, verdict, rate_in, rate_out, history.rules.interval),
         history.lost,
         skew,
         sample.owner,
@@ -170,10 +170,18 @@ def _rate_in(history: LagHistory) -> float | None:
 
 
 def _drain_seconds(
-    sample: LagSample, rate_in: float | None, rate_out: float | None
+    sample: LagSample,
+    verdict: LagVerdict,
+    rate_in: float | None,
+    rate_out: float | None,
+    interval: float,
 ) -> float | None:
     if sample.to_stable == 0:
         return 0.0
     if rate_in is None or rate_out is None:
         return None
-    return sample.to_stable / (rate_out - rate_in) if rate_out > rate_in else math.inf
+    shrinks = rate_out > rate_in
+    # A group that keeps up always has some records in its hands: their number only fluctuates.
+    if verdict is LagVerdict.OK and (not shrinks or sample.to_stable <= rate_out * interval):
+        return None
+    return sample.to_stable / (rate_out - rate_in) if shrinks else math.inf

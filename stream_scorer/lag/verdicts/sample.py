@@ -134,8 +134,9 @@ class LagJudgement:
         age: Seconds since the oldest of them was appended; None: not known.
         rate_in: Records appended per second, over the window; None: not known.
         rate_out: Records committed per second.
-        drain_seconds: Until the lag is gone at these rates; infinite if it does not shrink, None if
-            not known.
+        drain_seconds: Until the lag is gone at these rates; infinite if it does not shrink. None if
+            not known, and of an OK partition whose lag does not shrink, or is at most what the
+            group reads in an interval.
         lost: Records deleted before the group read them, since the observation began.
         skew: Seconds by which the read record's timestamp is after (+) or before (-) the interval
             in which it was appended; None: no record was read.

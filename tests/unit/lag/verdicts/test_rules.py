@@ -1,16 +1,11 @@
 """Each rule at its edge."""
 
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
-import pytest
-
-from stream_scorer.lag.verdicts.append_times import LogEndCurve
-from stream_scorer.lag.verdicts.history import LagHistory
-from stream_scorer.lag.verdicts.judge import heaviest, judge
+from stream_scorer.lag.verdicts.judge import heaviest
 from stream_scorer.lag.verdicts.sample import LagSample, LagVerdict
-from tests.support.lag.scripts import HEALTHY, OWNER, PER, RULES, STATES, Observer, healthy, later
+from tests.support.lag.scripts import OWNER, RULES, Observer, healthy, later
 
 SECONDS = RULES.interval
 
@@ -145,6 +140,26 @@ def test_a_group_that_reads_without_members_is_not_stopped() -> None:
     assert verdict is LagVerdict.OK
 
 
+def test_a_group_that_has_read_all_without_members_is_not_empty() -> None:
+    series = [replace(each, members=0, owner="", committed=each.high) for each in healthy()]
+    assert observed(*series)[1] is LagVerdict.OK
+    assert observed(*series, idle(series[-1]))[1] is LagVerdict.EMPTY
+
+
+def test_incidents_teach_no_patience_however_many_they_are() -> None:
+    observer, last = Observer(), healthy()[-1]
+    observer.see(last)
+    for _ in range(3):
+        for _ in range(int(RULES.pause_most / SECONDS) + 1):
+            last = later(last, committed=last.committed)
+            found = observer.see(last).verdict
+        assert found is LagVerdict.STALLED
+        last = later(last)
+        observer.see(last)
+    last = later(last, committed=last.committed)
+    assert observer.see(last).verdict is LagVerdict.STALLED
+
+
 def waiting(**changes: Any) -> list[LagSample]:
     return [replace(each, members=0, owner="", committed=9_000, **changes) for each in healthy()]
 
@@ -189,137 +204,6 @@ def test_a_group_that_never_committed_is_judged_alike() -> None:
     assert observed(*without)[1] is LagVerdict.STALLED
     nobody = [replace(each, members=0, owner="") for each in without]
     assert observed(*nobody)[1] is LagVerdict.STOPPED
-
-
-def test_a_constant_lag_is_slow_and_a_shrinking_one_is_not() -> None:
-    constant = [replace(each, committed=(each.high or 0) - 8_000) for each in healthy(8)]
-    assert observed(*constant)[1] is LagVerdict.SLOW
-    shrinking = [
-        replace(each, committed=(each.high or 0) - 8_000 + at * 200)
-        for at, each in enumerate(healthy(8))
-    ]
-    observer, verdict = observed(*shrinking)
-    assert verdict is LagVerdict.OK
-    found = observer.see(later(shrinking[-1], committed=(shrinking[-1].committed or 0) + PER + 200))
-    assert found.drain_seconds == pytest.approx(6_400 / 20, rel=0.05)
-
-
-def test_a_burst_of_which_a_part_was_seen_first_is_not_slow() -> None:
-    observer, last = Observer(), healthy()[-1]
-    for sample in healthy():
-        observer.see(sample)
-    found = []
-    # Half of the burst in the first look; then 400 records are read for 100 that arrive.
-    for much in (30_000, 30_000, *[PER // 2] * 2 * RULES.window):
-        high = (last.high or 0) + much
-        committed = (last.committed or 0) + 2 * PER
-        last = later(last, high=high, stable=high, committed=min(committed, high))
-        found.append(observer.see(last).verdict)
-    assert set(found) == {LagVerdict.OK}
-
-
-def test_a_look_that_took_long_makes_no_group_slow() -> None:
-    observer, last = Observer(), healthy()[-1]
-    for sample in healthy():
-        observer.see(sample)
-    found = []
-    for number in range(6):
-        # Up to 8 of 10 s lie between the committed offset and the log's end.
-        late = (4.0, 8.0, 0.0)[number % 3]
-        last = later(last, spread=late)
-        last = replace(last, committed=(last.high or 0) - 100 - int(late * 200))
-        found.append(observer.see(last).verdict)
-    assert set(found) == {LagVerdict.OK}
-
-
-def test_a_slow_group_that_catches_up_is_ok_again() -> None:
-    state = next(each for each in STATES if each.name == "slow")
-    observer = Observer()
-    series = list(islice(state.series(), HEALTHY + 6))
-    for sample in series:
-        verdict = observer.see(sample).verdict
-    assert verdict is LagVerdict.SLOW
-    last, found = series[-1], []
-    for _ in range(3):
-        last = later(last, committed=(last.committed or 0) + 2 * PER)
-        found.append(observer.see(last).verdict)
-    assert found[-1] is LagVerdict.OK
-
-
-def test_lost_records_count_once() -> None:
-    observer, last = Observer(), healthy()[-1]
-    observer.see(last)
-    at = last.committed or 0
-    for start in (at + 100, at + 100, at + 150):
-        last = later(last, start=start, committed=at)
-        found = observer.see(last)
-    assert (found.verdict, found.lost) == (LagVerdict.LOST, 150)
-    for _ in range(RULES.window):
-        last = later(last)
-        found = observer.see(last)
-    assert (found.verdict, found.lost) == (LagVerdict.OK, 150)
-
-
-@pytest.mark.parametrize(
-    ("changes", "then"),
-    [({}, LagVerdict.STALLED), ({"members": 0, "owner": ""}, LagVerdict.STOPPED)],
-)
-def test_a_loss_is_reported_for_a_minute(changes: dict[str, object], then: LagVerdict) -> None:
-    observer, last = Observer(), healthy()[-1]
-    observer.see(last)
-    at, found = last.committed or 0, []
-    for number in range(3 * RULES.window):
-        # Retention deletes once more when the first loss is nearly over.
-        start = at + (100 if number < RULES.window - 1 else 150)
-        last = later(last, start=start, committed=at, **changes)
-        found.append(observer.see(last).verdict)
-    lost = 2 * RULES.window - 1
-    assert found == [LagVerdict.LOST] * lost + [then] * (len(found) - lost)
-
-
-def test_a_loss_in_a_topic_that_was_made_again_is_reported() -> None:
-    observer, last = Observer(), healthy()[-1]
-    observer.see(last)
-    last = later(last, start=last.high, committed=last.committed)
-    lost = observer.see(last).lost
-    for _ in range(RULES.window + 1):
-        last = later(last, high=50, stable=50, start=0, committed=50)
-        found = observer.see(last)
-    assert (found.verdict, found.lost) == (LagVerdict.OK, lost)
-    found = observer.see(later(last, high=300, stable=300, start=120, committed=50))
-    assert (found.verdict, found.lost) == (LagVerdict.LOST, lost + 70)
-
-
-def test_a_topic_that_was_made_again_is_rewound() -> None:
-    observer, last = Observer(), healthy()[-1]
-    observer.see(last)
-    found = observer.see(replace(last, time=last.time + SECONDS, high=5, stable=5, start=0))
-    assert found.verdict is LagVerdict.REWOUND
-    assert "made again" in found.reason
-
-
-def test_a_rewind_is_reported_for_the_window() -> None:
-    observer, last = Observer(), healthy()[-1]
-    observer.see(last)
-    last = later(last, committed=1_000)
-    found = [observer.see(last).verdict]
-    for _ in range(RULES.window + 1):
-        # A fast group has read everything again at the next look.
-        last = later(last)
-        found.append(observer.see(last).verdict)
-    assert found == [LagVerdict.REWOUND] * RULES.window + [LagVerdict.OK] * 2
-
-
-def test_a_rewind_is_reported_until_it_was_scraped() -> None:
-    # Six intervals of a second would be over before Prometheus comes.
-    history = LagHistory(replace(RULES, interval=1.0), LogEndCurve())
-    offset, found = 1_000, []
-    for second in range(70):
-        offset = 0 if second == 5 else offset + 10
-        history.add(LagSample(float(second), 0, 10_000, 10_000, offset, 1, OWNER))
-        found.append(judge(history).verdict)
-    assert found[5:65] == [LagVerdict.REWOUND] * 60
-    assert LagVerdict.REWOUND not in found[65:]
 
 
 def test_a_stalled_partition_names_its_owner() -> None:

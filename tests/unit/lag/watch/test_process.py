@@ -1,11 +1,16 @@
 """The loop and the probes of the lag process."""
 
+import json
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
 
 from stream_scorer.lag.watch.passes import LagSnapshot
-from stream_scorer.lag.watch.process import LagHealth, LagLoop, start_reconciliation
-from stream_scorer.settings import Kafka, Lag, Settings
+from stream_scorer.lag.watch.process import LagHealth, LagLoop, serve_lag, start_reconciliation
+from stream_scorer.settings import Http, Kafka, Lag, Logging, Settings
 from stream_scorer.telemetry import Event, RecordsReconciled
 from stream_scorer.telemetry.event import History
 
@@ -45,6 +50,26 @@ def test_a_loop_ends_when_it_is_asked_to() -> None:
     assert all("127.0.0.1:1" in each.error for each in seen)
     # Their times are those of the answers, which may come late.
     assert seen[1].time - seen[0].time >= 1.2
+
+
+def test_the_journal_has_the_start_and_a_look_that_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def one_look(_: LagLoop, after: Callable[[LagSnapshot], None]) -> None:
+        after(LagSnapshot(time=5.0, error="broker b:1: timed out"))
+
+    monkeypatch.setattr(LagLoop, "run", one_look)
+    settings = Settings(
+        kafka=Kafka(bootstrap="127.0.0.1:1"),
+        lag=Lag(request_seconds=0.5, reconcile_seconds=0),
+        http=Http(port=0),
+        logging=Logging(journal=tmp_path / "journal.jsonl"),
+    )
+    serve_lag(settings)
+    lines = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+    assert lines[0]["event"] == "began"
+    failed = [line for line in lines if line["event"] == "lag_not_observed"]
+    assert ("look", "broker b:1: timed out") in [(each["what"], each["detail"]) for each in failed]
 
 
 def test_a_comparison_that_never_succeeds_has_a_time() -> None:

@@ -5,6 +5,7 @@ import math
 from prometheus_client import CollectorRegistry, generate_latest
 
 from stream_scorer.lag.verdicts.sample import LagVerdict
+from stream_scorer.lag.watch.passes import LagPasses
 from stream_scorer.lag.watch.series import LagSeries
 from tests.support.lag.fake_brokers import AT, ScriptedBrokers, passes
 
@@ -14,6 +15,10 @@ def scraped(brokers: ScriptedBrokers, count: int = 2, most: int = 50_000) -> dic
     for _ in range(count):
         watch.run()
         brokers.time += 10
+    return shown(watch, most)
+
+
+def shown(watch: LagPasses, most: int = 50_000) -> dict[str, float]:
     registry = CollectorRegistry()
     registry.register(LagSeries(lambda: watch.snapshot, most))
     lines = generate_latest(registry).decode().splitlines()
@@ -69,6 +74,17 @@ def test_before_the_first_pass_only_the_names_are_there() -> None:
         "lag_series_left_out": 0.0,
         "lag_groups_left_out": 0.0,
     }
+
+
+def test_the_time_of_a_pass_is_that_of_the_last_answer() -> None:
+    # LagProcessAbsent pages by it when no broker answers.
+    brokers = two_partitions()
+    watch = passes(brokers)
+    watch.run()
+    answered = brokers.time
+    brokers.time, brokers.error = answered + 10, "broker b:1: timed out"
+    watch.run()
+    assert shown(watch)["lag_pass_time_seconds"] == answered
 
 
 def test_too_many_partitions_leave_the_groups_series() -> None:
