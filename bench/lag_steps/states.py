@@ -42,7 +42,7 @@ class LiveState:
 
 SKEWED = "clock skew"
 _REPORTED = LagRules().report_least - 10.0
-"""Seconds. A rewind is reported for a minute from its look on; its cause may end after that."""
+"""Seconds. An event is reported for a minute from its look on; its cause may end after that."""
 LIVE_STATES: Sequence[LiveState] = (
     LiveState("healthy", LagVerdict.OK, scenes.nothing, skew=0.0),
     LiveState("burst", LagVerdict.OK, scenes.burst, waiting=scenes.BURST // 4),
@@ -54,7 +54,7 @@ LIVE_STATES: Sequence[LiveState] = (
     LiveState("rewound", LagVerdict.REWOUND, scenes.rewound, lasts=_REPORTED),
     LiveState("hanging transaction", LagVerdict.HANGING, scenes.hanging),
     LiveState("empty", LagVerdict.EMPTY, scenes.empty),
-    LiveState("deleted records", LagVerdict.LOST, scenes.deleted),
+    LiveState("deleted records", LagVerdict.LOST, scenes.deleted, lasts=_REPORTED),
 )
 """All but the loss of a leader, which needs a broker that can be stopped."""
 LOOKS_LEFT_OUT = 2
