@@ -136,12 +136,12 @@ class SloWatch(WatchThread):
     def count(self) -> None:
         """Look once, and report what became due since the last look.
 
-        Without any numbers nothing is reported: a later look counts what is missing as unmeasured.
+        Without any numbers nothing is counted: a later look counts what is missing as unmeasured.
+
+        Raises:
+            UnavailableError: There are no numbers.
         """
-        try:
-            partitions, committed = self._looks.look()
-        except UnavailableError:
-            return
+        partitions, committed = self._looks.look()
         now = self._clock()
         complete = {
             at: (each.start or 0, each.stable or 0, each.high or 0)
@@ -149,7 +149,8 @@ class SloWatch(WatchThread):
             if not each.error and None not in (each.start, each.stable, each.high)
         }
         if not complete:
-            return
+            why = next((each.error for each in partitions.values() if each.error), "no offsets")
+            raise UnavailableError(f"topic {self._labels[1]}: {why}", "check the brokers")
         done = {at: committed.get(at, start) for at, (start, _, _) in complete.items()}
         self._skip_unreadable(complete, done, now)
         good = bad = unmeasured = 0

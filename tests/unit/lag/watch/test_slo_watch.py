@@ -2,6 +2,9 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+
+import pytest
 
 from stream_scorer.errors import UnavailableError
 from stream_scorer.lag.broker.looks import PartitionLook, Place
@@ -53,7 +56,8 @@ class Watch:
 
     def look(self, end: int, done: int) -> None:
         self.offsets.end, self.offsets.done = end, done
-        self.watch.count()
+        with suppress(UnavailableError):
+            self.watch.count()
         self.offsets.time += self.every
 
     @property
@@ -158,6 +162,27 @@ def test_an_error_of_one_look_does_not_end_the_count() -> None:
     failed = [each for each in watch.heard if isinstance(each, LagFailed)]
     assert len(failed) >= 2
     assert "ZeroDivisionError" in failed[0].detail
+
+
+@pytest.mark.parametrize(
+    ("down", "error", "reason"),
+    [
+        (True, "", "broker: timed out — start it"),
+        (False, "the partition has no leader", "topic transactions: the partition has no leader"),
+    ],
+)
+def test_why_nothing_is_counted_is_reported(*, down: bool, error: str, reason: str) -> None:
+    # The page on the absence of a count leads to this line.
+    watch = Watch(every=0.01)
+    watch.offsets.down, watch.offsets.error = down, error
+    watch.watch.start()
+    deadline = time.monotonic() + 60
+    while not (failed := [each for each in watch.heard if isinstance(each, LagFailed)]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    watch.watch.close()
+    assert failed[0].what == "late decisions"
+    assert failed[0].detail.startswith(f"late decisions: {reason}")
 
 
 def test_a_topic_that_does_not_exist_is_reported() -> None:
