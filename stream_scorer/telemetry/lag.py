@@ -167,8 +167,8 @@ class RecordsReconciled(Event):
     Attributes:
         group: The group of the scorers.
         topic: Their input.
-        partition: Its partition; None: the process is about to begin. The time counts from then on,
-            or a comparison that never succeeds would have none.
+        partition: Its partition; None: a round of all partitions ended, or the process is about to
+            begin. The time counts from then on: one that never succeeds would have none.
         decided: Offsets with a decision.
         rejected: Offsets with a dead letter.
         skipped: Records that are not transactions.

@@ -74,6 +74,7 @@ class OutputReader(Closing):
         self._decisions = ColumnDecoder(source, decision, UNLIMITED)
         self._summaries = RecordDecoder(source, summary)
         self._positions: dict[Place, int] = {}
+        self._messages: list[Any] = []
         self._marks: dict[Place, int] = {}
         self._leaders: dict[Place, int] = {}
 
@@ -100,6 +101,7 @@ class OutputReader(Closing):
                     "create it (stream-scorer topics create), or set lag.reconcile_seconds to 0",
                 )
         self._positions = self._ends(self._outputs)
+        self._messages = []
         self._consumer.assign([TopicPartition(*at, end) for at, end in self._positions.items()])
         return {partition: end for (_, partition), end in self._ends((self.topic,)).items()}
 
@@ -142,20 +144,25 @@ class OutputReader(Closing):
         """Return the outputs that have arrived; wait up to ``seconds`` if there are none.
 
         Raises:
-            UnavailableError: A topic may not be read or was made again, outputs were deleted
-                before they were read, or the registry does not answer.
+            StreamScorerError: A topic may not be read or was made again, or outputs were deleted
+                before they were read: :meth:`begin` anew.
+            UnavailableError: The registry does not answer. The next call returns these outputs.
         """
-        first = self._consumer.poll(seconds)
-        messages = [] if first is None else [first, *self._consumer.consume(_RECORDS_AT_ONCE, 0)]
+        if not self._messages:
+            first = self._consumer.poll(seconds)
+            if first is not None:
+                self._messages = [first, *self._consumer.consume(_RECORDS_AT_ONCE, 0)]
+        positions = dict(self._positions)
         values: dict[str, list[Any]] = defaultdict(list)
-        for message in messages:
+        for message in self._messages:
             at = (message.topic(), message.partition())
-            if self._is_record(message, at, self._positions):
+            if self._is_record(message, at, positions):
                 values[at[0]].append(message)
         decisions, letters, summaries = (values[topic] for topic in self._outputs)
         offsets: dict[tuple[OutputKind, int], Int64] = {}
         unreadable = self._decided(decisions, offsets) + self._rejected(letters, offsets)
         commits, watermarks, unread = self._summarized(summaries)
+        self._positions, self._messages = positions, []
         return OutputPiece(offsets, commits, watermarks, unreadable + unread)
 
     def _is_record(self, message: Any, at: Place, positions: dict[Place, int]) -> bool:
@@ -166,7 +173,9 @@ class OutputReader(Closing):
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 the binding's own name
             positions[at] = max(positions.get(at, 0), message.offset())
         elif error.fatal() or error.code() in _ENDING:
-            raise unreachable(self._kafka, error.str())
+            raise StreamScorerError(
+                f"topic {at[0]}: {error.str()}", "check the topic and the rights"
+            )
         return False
 
     def _decided(
@@ -235,7 +244,8 @@ class OutputReader(Closing):
             runs: Ascending runs of offsets, by partition.
 
         Raises:
-            UnavailableError: The input cannot be read.
+            StreamScorerError: The input may not be read, or was made again.
+            UnavailableError: The brokers do not answer.
         """
         return {
             partition: np.array(self._records_of(partition, each), np.int64)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from stream_scorer.clocks import steady_epoch_seconds
+from stream_scorer.errors import UnavailableError
 from stream_scorer.lag.accounts.balance import CommittedRanges, balance
 from stream_scorer.lag.accounts.ledger import (
     OFFSETS_MOST,
@@ -26,7 +27,7 @@ from stream_scorer.telemetry import (
 
 _READ_SECONDS = 0.5
 _AGAIN_SECONDS = 10.0
-"""After this time a failed reading begins anew."""
+"""After this time a step that failed is repeated, or the count begins anew."""
 _TOO_MANY = (
     f"reconciliation: too many outputs wait, more than {OFFSETS_MOST:,} of a partition; the "
     "comparison begins again at the input's end"
@@ -51,7 +52,11 @@ class OutputPiece:
 
 
 class Outputs(Protocol):
-    """What brings the outputs: a :class:`~stream_scorer.lag.watch.output_reader.OutputReader`."""
+    """What brings the outputs: a :class:`~stream_scorer.lag.watch.output_reader.OutputReader`.
+
+    After an ``UnavailableError`` a call can be repeated, and nothing is left out. Other errors mean
+    that the positions are not valid any more.
+    """
 
     def begin(self) -> Mapping[int, int]: ...  # noqa: D102 see there
     def read(self, seconds: float) -> OutputPiece: ...  # noqa: D102
@@ -163,7 +168,6 @@ class Reconciliation:
         balances, left = balance(self._settled, whole, self._outputs.records)
         self._commits = [each for each in self._commits if not self._is_settled(each)]
         self._settled = self._ends = None
-        now = self._clock()
         for partition, found in balances.items():
             ledger = self._ledgers[partition]
             doubled = ledger.doubled - self._doubled.get(partition, 0)
@@ -171,10 +175,12 @@ class Reconciliation:
             self._listener(
                 RecordsReconciled(
                     *self._labels, partition, found.decided, found.rejected, found.skipped,
-                    found.gaps, found.missing, doubled + left, ledger.done, now,
+                    found.gaps, found.missing, doubled + left, ledger.done,
                 )
             )  # fmt: skip
             left = 0
+        # Also of a group that has committed nothing yet, and so has no partition.
+        self._listener(RecordsReconciled(*self._labels, None, time=self._clock()))
         return True
 
     def _note_commit(self, commit: CommittedRanges) -> None:
@@ -208,6 +214,8 @@ class Reconciliation:
 class ReconciliationWatch(WatchThread):
     """Reconciles on a thread of its own until closed.
 
+    While brokers or registry do not answer, the count waits; it begins anew after other errors.
+
     Args:
         outputs: Brings the outputs.
         group: The scorers' group.
@@ -222,6 +230,7 @@ class ReconciliationWatch(WatchThread):
         super().__init__("reconciliation", "reconciliation", listener, _AGAIN_SECONDS)
         self._outputs = outputs
         self._round_seconds = every_seconds
+        self._due = 0.0
         self._reconciliation = Reconciliation(outputs, group, topic, listener)
 
     def _release(self) -> None:
@@ -229,14 +238,18 @@ class ReconciliationWatch(WatchThread):
 
     def _work(self) -> None:
         self._reconciliation.begin()
-        self._rounds()
-
-    def _rounds(self) -> None:
-        due = time.monotonic() + self._round_seconds
+        self._due = time.monotonic() + self._round_seconds
         while not self._stop.is_set():
-            self._reconciliation.read()
-            if self._reconciliation.open:
-                self._reconciliation.end_round()
-            elif time.monotonic() >= due:
-                self._reconciliation.begin_round()
-                due = max(due + self._round_seconds, time.monotonic())
+            try:
+                self._step()
+            except UnavailableError as error:
+                self._report(error)
+                self._stop.wait(self._every_seconds)
+
+    def _step(self) -> None:
+        self._reconciliation.read()
+        if self._reconciliation.open:
+            self._reconciliation.end_round()
+        elif time.monotonic() >= self._due:
+            self._reconciliation.begin_round()
+            self._due = max(self._due + self._round_seconds, time.monotonic())

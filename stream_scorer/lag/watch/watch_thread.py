@@ -46,12 +46,15 @@ class WatchThread(Closing):
     def _release(self) -> None:
         """Close the connections."""
 
+    def _report(self, error: StreamScorerError) -> None:
+        self._listener(LagFailed(f"{self._what}: {error}", self._what))
+
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
                 self._work()
             except StreamScorerError as error:
-                self._listener(LagFailed(f"{self._what}: {error}", self._what))
+                self._report(error)
             except Exception as error:  # noqa: BLE001 a thread that ends would do nothing more
                 detail = f"{self._what}: {type(error).__name__}: {error}"
                 self._listener(LagFailed(detail, self._what))

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from bench.lag_steps.traffic import commit
-from stream_scorer.errors import UnavailableError
+from stream_scorer.errors import StreamScorerError
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import admin
@@ -139,7 +139,7 @@ def test_a_comparison_begins_anew_when_outputs_are_gone(
         end = TopicPartition(topic, 0, MORE_THAN_A_QUEUE)
         (gone,) = client.delete_records([end]).values()
         gone.result(30)
-        with pytest.raises(UnavailableError):
+        with pytest.raises(StreamScorerError, match="topic "):
             read_for_ever(reader)
         reader.begin()
         producer.produce(topic, b"unreadable", partition=0)
