@@ -75,6 +75,13 @@ def test_commands_and_options_exist(name: str) -> None:
     command.make_context(name, words)
 
 
+def test_the_lag_process_names_the_scorers_group() -> None:
+    # A group that is missing matches no pattern, so GroupMissing needs its name.
+    words = SERVICES["lag"]["command"]
+    named = {words[number + 1] for number, word in enumerate(words) if word == "--group"}
+    assert load_settings().kafka.group in named
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_settings_exist(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in [v for v in os.environ if v.startswith("STREAM_SCORER_")]:
