@@ -198,6 +198,12 @@ SCENARIOS = [
     Scenario("LagProcessAbsent", {}, {"2m": [], "10m": ["LagProcessAbsent"]}, without=(OBSERVED,)),
     # It is scraped, but the brokers do not answer it.
     _after_an_hour("LagProcessAbsent", OBSERVED, "0+60x60 3600+0x300", "70m"),
+    # One notification, whatever the brokers do not answer.
+    Scenario(
+        "LagProcessAbsent",
+        dict.fromkeys((OBSERVED, COUNTED), "0+60x60 3600+0x300"),
+        {"59m": [], "70m": ["LagProcessAbsent"]},
+    ),
     # It makes passes, but counts nothing.
     _after_an_hour("LagProcessAbsent", COUNTED, "0+60x60 3600+0x300", "70m"),
     _after_an_hour("DecisionsUnmeasured", UNMEASURED, "0x60 50000x300", "62m"),
@@ -282,6 +288,11 @@ SCENARIOS = [
     ),
     _after_an_hour("RolloutInconclusive", LOOKS, "0x60 1x300", "62m"),
     _after_an_hour("LabelsLate", LABELS, "0+1x60 60+900x300", "200m"),
+    Scenario(
+        "one label is late, and no row is due",
+        {LABELS: "0x60 1x300", ROWS: "0x360"},
+        {"59m": [], "130m": [], "200m": []},
+    ),
     _after_an_hour("CheckpointsFail", CHECKPOINTS, "0x60 0+5x300", "85m"),
     _named(
         "StateIncomplete",
@@ -317,6 +328,17 @@ SCENARIOS = [
         "a first worker leaves",
         {EXITS: "_x60 1x300"},
         {"59m": [], "62m": ["WorkersLeave"], "90m": []},
+    ),
+    Scenario(
+        "nothing is scraped, after a worker has left",
+        {EXITS: "1x60 _x20 1x200"},
+        {"59m": [], "82m": [], "90m": [], "96m": []},
+    ),
+    Scenario(
+        "nothing was scraped a day ago, after an inconclusive look",
+        _days(60_000, 10) | {LOOKS: "1x141 _x5 1x300"},
+        {"1400m": ["RolloutInconclusive"], "2880m": [], "2890m": [], "2900m": []},
+        interval="10m",
     ),
     Scenario(
         "a first look is inconclusive",

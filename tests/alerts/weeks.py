@@ -36,6 +36,7 @@ _INPUTS = {
     # The nights are quiet. On the last day, summer time is over in the morning, and begins in the
     # evening: the day begins an hour later and ends an hour earlier.
     "quiet nights": counted(_nights(6, 22) * 8 + _nights(7, 21)),
+    "hourly batches": counted([(10, 200), (50, 0)] * 24 * _DAYS),
     "few": counted([(_SILENCE, 10), (12 * _HOUR, 0)]),
     "closed on one day of the week": counted([(_DAY, 100), (_DAY, 0), (6 * _DAY, 100), (_DAY, 0)]),
     "over since yesterday": counted([(7 * _DAY, 100), (2 * _DAY, 0)]),
