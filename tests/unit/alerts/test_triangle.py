@@ -37,7 +37,10 @@ PAGES = {
 }  # fmt: skip
 
 
-def sides() -> tuple[list[dict[str, Any]], list[str], list[str]]:
+Sides = tuple[list[dict[str, Any]], dict[str, str], list[str]]
+
+
+def sides() -> Sides:
     return alert_rules(), runbook_sections(RUNBOOK.read_text()), red_tiles(boards())
 
 
@@ -57,6 +60,16 @@ def test_the_loss_of_one_side_is_found(name: str) -> None:
     assert faults(rules, sections, tiles_without) == [f"{name}: 0 times a tile"]
 
 
+@pytest.mark.parametrize("name", ALERTS)
+def test_a_section_is_of_its_alert_s_severity_and_not_empty(name: str) -> None:
+    rules, sections, tiles = sides()
+    (rule,) = (rule for rule in rules if rule["alert"] == name)
+    severity = rule["labels"]["severity"].capitalize()
+    other = ({"Page", "Ticket"} - {severity}).pop()
+    for text in ("", f"{severity}.", sections[name].replace(severity, other, 1)):
+        assert faults(rules, sections | {name: text}, tiles) == [f"{name}: its section is {text}"]
+
+
 @pytest.mark.parametrize("color", ["red", "dark-red", "#F2495C", "orange"])
 @pytest.mark.parametrize("override", [False, True])
 def test_a_red_tile_without_an_alert_is_found(color: str, *, override: bool) -> None:
@@ -74,6 +87,21 @@ def test_a_red_tile_without_an_alert_is_found(color: str, *, override: bool) -> 
     assert f"{tiles[0]}: 0 times a tile" in found
 
 
+@pytest.mark.parametrize("override", [False, True])
+def test_a_tile_that_a_value_makes_red_is_found(*, override: bool) -> None:
+    panel: dict[str, Any] = {
+        "fieldConfig": {"defaults": {}},
+        "targets": [{"expr": "stream_scorer_ready"}],
+    }
+    mappings = [{"type": "value", "options": {"0": {"text": "down", "color": "red"}}}]
+    if override:
+        changed = {"id": "mappings", "value": mappings}
+        panel["fieldConfig"]["overrides"] = [{"matcher": {}, "properties": [changed]}]
+    else:
+        panel["fieldConfig"]["defaults"]["mappings"] = mappings
+    assert red_tiles([{"panels": [panel]}]) == ["stream_scorer_ready"]
+
+
 def test_the_dashboards_are_those_of_their_source() -> None:
     assert {path.name: path.read_text() for path in FOLDER.iterdir()} == dashboards()
 
@@ -89,6 +117,13 @@ def test_an_expression_uses_metrics_and_labels_that_exist(expression: str) -> No
         label for each in re.findall(r"by \(([^)]*)\)", expression) for label in each.split(", ")
     }
     assert grouped <= set().union({"job", "instance"}, *(labels_of(sample) for sample in samples))
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_clusters_are_not_added(expression: str) -> None:
+    # A job is a cluster, and two of them may have groups and topics of the same names.
+    kept = re.findall(r"\b(?:by|on) \(([^)]*)\)", expression)
+    assert all("job" in labels.split(", ") for labels in kept)
 
 
 FOLDED = {"LabelsLate", "RegistrySlow", "CheckpointStoreSlow", "BrokersSlow", "ClientsThrottled"}
