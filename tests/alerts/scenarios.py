@@ -60,8 +60,8 @@ DECIDED, MISSING, DOUBLED = (
 COMPARED = 'stream_scorer_reconciled_time_seconds{group="stream-scorer",topic="transactions"}'
 OLDEST = 'stream_scorer_dead_letters_oldest_time_seconds{topic="transactions.dlq",partition="0"}'
 WATERMARK = (
-    'stream_scorer_event_time_watermark_seconds{group="stream-scorer",topic="transactions",'
-    'partition="3"}'
+    'stream_scorer_event_time_watermark_seconds{job="stream-scorer",group="stream-scorer",'
+    'topic="transactions",partition="3"}'
 )
 _BOUNDS = ("0.1", "10.0", "+Inf")
 
