@@ -60,7 +60,7 @@ SEVERAL = [
     Scenario(
         "the only lag process is gone",
         lag_process("a:9464", ends=60),
-        {"59m": [], "67m": _ABSENT, "110m": _ABSENT, "190m": _ABSENT},
+        {"59m": [], "67m": _ABSENT, "110m": _ABSENT, "121m": _ABSENT, "190m": _ABSENT},
     ),
     # A group that was deleted, by a lag process that stays.
     Scenario(
@@ -70,6 +70,25 @@ SEVERAL = [
             f'{_VERDICT}{{job="kafka",instance="a:9464",group="old",verdict="OK"}}': "1x60 stale",
         },
         {"59m": [], "67m": [], "110m": []},
+    ),
+    # The group of the scorers has another name; the lag process was started again at its address.
+    Scenario(
+        "another group is counted",
+        {
+            **lag_process("a:9464"),
+            'stream_scorer_slo_time_seconds{job="kafka",instance="a:9464",group="old",'
+            'topic="transactions"}': "0+60x60 stale",
+        },
+        {"59m": [], "67m": [], "110m": []},
+    ),
+    # 0.5 % of the records that both processes counted are late.
+    Scenario(
+        "a lag process moves, and then some are late",
+        {
+            **lag_process("a:9464", (6_000, 0), ends=60),
+            **lag_process("c:9464", (5_870, 130), begins=61),
+        },
+        {"80m": ["BudgetBurns"]},
     ),
     # 600 records an hour are too few to page, by whichever number of processes they are counted.
     Scenario(

@@ -100,7 +100,7 @@ class LagHistory:
         self.complete_count += 1
         self._note_silence(before, sample)
         self._note_transaction(before, sample)
-        self._note_loss(sample)
+        self._note_loss(before, sample)
         self._note_rewind(before, sample)
         self.samples.append(sample)
         self.slowness.add(self.samples)
@@ -126,12 +126,15 @@ class LagHistory:
             self._open_since = sample.time
         self.open_seconds = sample.time - (self._open_since or sample.time)
 
-    def _note_loss(self, sample: LagSample) -> None:
+    def _note_loss(self, before: LagSample | None, sample: LagSample) -> None:
         if (sample.high or 0) < self._lost_until:
             self._lost_until = 0  # the topic was made again
         if sample.committed is None or sample.start is None:
             return
         # Each deleted offset counts once, however often the group's position is seen behind it.
+        if before is not None and before.readable is False and before.committed == sample.committed:
+            # There was no record up to there, only markers.
+            self._lost_until = max(self._lost_until, before.stable or 0)
         known = max(sample.committed, self._lost_until)
         if sample.start > known:
             self.lost += sample.start - known

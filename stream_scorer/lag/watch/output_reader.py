@@ -63,11 +63,11 @@ class OutputReader(Closing):
         self._groups = GroupOffsets(kafka, [self.group], seconds)
         # Everything is read once, in order; a long queue would only hold memory.
         options = client_options.reader(kafka, f"{kafka.group}-reconciliation")
-        # Outputs that are read again would count twice, and those that are gone as missing.
-        self._consumer: Any = Consumer(
-            options | {"queued.max.messages.kbytes": 16_384, "auto.offset.reset": "error"}
-        )
-        self._input: Any = Consumer(options | {"queued.max.messages.kbytes": 16_384})
+        # Outputs that are read again would count twice, and those that are gone as missing; input
+        # that is gone would count as a gap.
+        options |= {"queued.max.messages.kbytes": 16_384, "auto.offset.reset": "error"}
+        self._consumer: Any = Consumer(options)
+        self._input: Any = Consumer(options)
         source, directory = open_registry(settings.registry), settings.registry.directory
         decision = narrowed(reader_schema("decision.v1", directory), _PLACE.__contains__)
         summary = narrowed(reader_schema("summary.v4", directory), _COUNTS.__contains__)
@@ -244,7 +244,8 @@ class OutputReader(Closing):
             runs: Ascending runs of offsets, by partition.
 
         Raises:
-            StreamScorerError: The input may not be read, or was made again.
+            StreamScorerError: The input may not be read, was made again, or was deleted before it
+                was compared: :meth:`begin` anew.
             UnavailableError: The brokers do not answer.
         """
         return {

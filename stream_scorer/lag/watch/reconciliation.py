@@ -184,7 +184,7 @@ class Reconciliation:
         return True
 
     def _note_commit(self, commit: CommittedRanges) -> None:
-        """Keep the ranges that count; one in which the count begins is left out."""
+        """Keep the ranges with skips that count; one in which the count begins is left out."""
         ranges: dict[int, Run] = {}
         for partition, (first, after) in commit.ranges.items():
             ledger = self._ledger(partition)
@@ -192,7 +192,7 @@ class Reconciliation:
                 ledger.begin_at(after)  # its skips cannot be divided
             else:
                 ranges[partition] = first, after
-        if ranges:
+        if ranges and commit.skipped:
             exact = len(ranges) == len(commit.ranges)
             self._commits.append(CommittedRanges(ranges, commit.skipped, exact=exact))
 

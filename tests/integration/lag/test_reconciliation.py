@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from bench.lag_steps.traffic import commit
-from stream_scorer.errors import StreamScorerError
+from stream_scorer.errors import StreamScorerError, UnavailableError
 from stream_scorer.kafka.reading.read_to_end import read_all
 from stream_scorer.kafka.topics import client_options
 from stream_scorer.kafka.topics.offsets import admin
@@ -148,6 +148,23 @@ def test_a_comparison_begins_anew_when_outputs_are_gone(
         while not unreadable:
             unreadable = reader.read(0.5).unreadable
         assert unreadable == 1
+
+
+def test_input_that_is_gone_is_no_gap(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> None:
+    settings = kafka_topics(kafka_settings())
+    topic = settings.topics.transactions
+    compared = Compared(settings)
+    with compared.reader:
+        end = feed(settings, RECORDS)[1]
+        commit(settings.bootstrap, settings.group, {(topic, 1): end})
+        client = admin(settings)  # its answers end with it
+        (gone,) = client.delete_records([TopicPartition(topic, 1, end)]).values()
+        gone.result(30)
+        with pytest.raises(StreamScorerError, match=f"topic {topic}: ") as raised:
+            compared.round()
+        assert not isinstance(raised.value, UnavailableError)
 
 
 def statistics_of(scorer: ScorerProcess) -> None:

@@ -32,7 +32,7 @@ def run_of(*states: LiveState) -> LiveRun:
         )
         for state in states
     }
-    return LiveRun(found, [0.01] * 95 + [0.05] * 4 + [0.3], 2)
+    return LiveRun(found, [0.01] * 95 + [0.05] * 4 + [0.08], 2)
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def test_the_keys_of_the_report() -> None:
     found = document()
     assert (found["states"], found["right"], found["false_per_hour"]) == (12, 12, 0.0)
     assert (found["age_error"], found["pass_seconds"]) == (0.05, 0.4)
-    assert found["age_errors"] == {"p50": 0.01, "p95": 0.05, "max": 0.3}
+    assert found["age_errors"] == {"p50": 0.01, "p95": 0.05, "max": 0.08}
     assert (found["ages"], found["ages_unknown"], found["skew_error"]) == (200, 4, 0.0)
     assert found["baselines"] == {"constant": 4, "threshold": 4}  # not the burst, but SLOW
     assert failures(found) == []
@@ -122,7 +122,8 @@ def test_simple_judges_are_run_on_the_looks() -> None:
     "change",
     [
         {"states": 11}, {"right": 11}, {"false_per_hour": 0.1}, {"age_error": 0.11},
-        {"age_error": None}, {"pass_seconds": 5.1}, {"skew_error": 5.1}, {"skew_error": None},
+        {"age_error": None}, {"age_errors": {"max": 0.11}}, {"pass_seconds": 5.1},
+        {"skew_error": 5.1}, {"skew_error": None},
         {"baselines": {"constant": 7, "threshold": 4}},
         {"passes": PASSES._replace(incomplete=1)._asdict()},
     ],

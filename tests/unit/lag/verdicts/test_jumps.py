@@ -42,6 +42,20 @@ def test_a_loss_is_reported_for_a_minute(changes: dict[str, object], then: LagVe
     assert found == [LagVerdict.LOST] * lost + [then] * (len(found) - lost)
 
 
+def test_a_deleted_marker_is_no_loss() -> None:
+    observer, last = Observer(), healthy()[-1]
+    end = last.high or 0
+    # All records are read; the marker of their transaction is left.
+    last = later(last, high=end, stable=end, committed=end - 1, readable=False)
+    observer.see(last)
+    gone = later(last, high=end, stable=end, committed=end - 1, start=end, readable=None)
+    found = observer.see(gone)
+    assert (found.verdict, found.lost) == (LagVerdict.OK, 0)
+    # What came after it and was deleted unread is lost.
+    gone = later(gone, high=end + 9, stable=end + 9, committed=end - 1, start=end + 9)
+    assert observer.see(gone).lost == 9
+
+
 def test_a_loss_in_a_topic_that_was_made_again_is_reported() -> None:
     observer, last = Observer(), healthy()[-1]
     observer.see(last)

@@ -355,3 +355,12 @@ def test_the_counts_of_an_added_partition_begin_at_zero() -> None:
     first, second = (each for each in rounds.run() if each.partition == 5)
     assert (first.decided, first.missing, first.doubled) == (0, 0, 0)
     assert (second.decided, second.missing) == (9, 1)
+
+
+def test_transactions_without_skips_are_not_kept(rounds: Rounds) -> None:
+    # After a long outage there are many.
+    rounds.outputs.publish(100, 110)
+    rounds.outputs.publish(110, 120, skipped=1, without=[112])
+    rounds.work.read(0)
+    rounds.work.read(0)
+    assert [each.skipped for each in rounds.work._commits] == [1]
