@@ -11,9 +11,9 @@
   hour of observation. ``false`` has the last reason of each. On a busy machine a group does not
   keep up: STALLED is right if its member gets no processor for longer than an interval.
 - ``age_error``: 95th percentile of |age - truth| / truth of the oldest waiting record, for ages of
-  more than a second. In truth the record was appended between its sending and
-  the acknowledgement; an age in between has no error. ``age_errors`` has the median and the
-  maximum, too; the gate is on the maximum. ``ages_unknown`` counts the records without an age.
+  more than a second. In truth the record was appended between its sending and the
+  acknowledgement; an age in between has no error. ``age_errors`` has the median and the maximum,
+  too; the gate is on the maximum. ``ages_unknown`` counts the records without an age.
 - ``pass_seconds``: the slowest of all passes over a group that has committed in each partition of
   many topics, where one member owns all and a record waits in each. Among them are the first pass,
   which connects, and those that ask all partitions of the cluster for the group's offsets: the

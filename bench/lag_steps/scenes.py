@@ -5,15 +5,15 @@ import contextlib
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
-from bench.lag_steps.traffic import Input, Member, commit, end_of, wait_until
+from bench.lag_steps.traffic import ANSWER_SECONDS, Input, Member, commit, end_of
 from stream_scorer.closing import Closing
+from tests.support.faults.process import wait_until
 
 RATE = 100.0
 """Records per second of each topic."""
 SKEW = 120.0
 BURST = 20_000
 PREFIX = "state-"
-ANSWER_SECONDS = 60.0
 
 
 class Scene(Closing):
@@ -105,7 +105,7 @@ def stalled(scene: Scene) -> None:
     """Let the member read nothing, and stay in its group."""
     if scene.member is not None:
         scene.member.still.set()
-        wait_until(scene.member.rests.is_set, f"the member of {scene.group} rests")
+        wait_until(scene.member.rests.is_set, f"the member of {scene.group} rests", ANSWER_SECONDS)
 
 
 def rewound(scene: Scene) -> None:
@@ -145,7 +145,9 @@ def deleted(scene: Scene) -> None:
     stalled(scene)
     read = end_of(scene.bootstrap, scene.topic)
     wait_until(
-        lambda: end_of(scene.bootstrap, scene.topic) > read, f"{scene.topic} has more records"
+        lambda: end_of(scene.bootstrap, scene.topic) > read,
+        f"{scene.topic} has more records",
+        ANSWER_SECONDS,
     )
     end = end_of(scene.bootstrap, scene.topic)
     asked = scene.admin.delete_records([TopicPartition(scene.topic, 0, end)])

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from confluent_kafka.admin import AdminClient
 
 from bench.lag_steps import scenes
-from bench.lag_steps.scenes import ANSWER_SECONDS, Scene
-from bench.lag_steps.traffic import Input
+from bench.lag_steps.scenes import Scene
+from bench.lag_steps.traffic import ANSWER_SECONDS, Input
 from stream_scorer.clocks import steady_epoch_seconds
 from stream_scorer.lag.broker.looks import Place
 from stream_scorer.lag.verdicts.sample import LagJudgement, LagRules, LagVerdict
@@ -260,8 +260,8 @@ def _note(
     known = [each for each in waiting if each is not None]
     skew = snapshot.skews.get(scene.topic)
     total = sum(known) if len(known) == len(waiting) else None
-    look = StateLook(max(since, 0.0), verdict, total, skew)
-    observed.after.append(look._replace(over=since * interval > observed.state.lasts))
+    over = since * interval > observed.state.lasts
+    observed.after.append(StateLook(max(since, 0.0), verdict, total, skew, over))
     for at, judgement in found.items():
         if judgement.verdict is verdict:
             observed.reason = judgement.reason

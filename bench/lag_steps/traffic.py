@@ -4,16 +4,16 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from stream_scorer.closing import Closing
+from tests.support.faults.process import wait_until
 
 _SLICE_SECONDS = 0.05
 _CLOSE_SECONDS = 10.0
-_TRUE_SECONDS = 60.0
+ANSWER_SECONDS = 60.0
 _MOVED = frozenset(
     {
         KafkaError._NO_OFFSET,  # noqa: SLF001 the binding's own name
@@ -80,7 +80,9 @@ class Input(Closing):
         """Send no more records to a topic; returns when all are acknowledged."""
         with self._rating:
             del self.rates[topic]
-        wait_until(lambda: not self._left[topic], f"all records of {topic} are appended")
+        wait_until(
+            lambda: not self._left[topic], f"all records of {topic} are appended", ANSWER_SECONDS
+        )
 
     def send(self, topic: str, records: int) -> None:
         """Send records now."""
@@ -107,7 +109,7 @@ class Input(Closing):
             found = self._producer.list_topics(topic, _CLOSE_SECONDS).topics[topic]
             return len(found.partitions) >= partitions
 
-        wait_until(known, f"topic {topic} has {partitions} partitions")
+        wait_until(known, f"topic {topic} has {partitions} partitions", ANSWER_SECONDS)
         self.partitions[topic] = list(range(partitions))
 
     def _note(self, error: object, message: Any, now: float) -> None:
@@ -214,19 +216,6 @@ def commit(bootstrap: str, group: str, offsets: dict[tuple[str, int], int]) -> N
                 time.sleep(_SLICE_SECONDS)
             else:
                 return
-
-
-def wait_until(true: Callable[[], bool], what: str) -> None:
-    """Return when something is true.
-
-    Raises:
-        TimeoutError: It is not within a minute.
-    """
-    deadline = time.monotonic() + _TRUE_SECONDS
-    while not true():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"it is not true that {what}")
-        time.sleep(_SLICE_SECONDS)
 
 
 def end_of(bootstrap: str, topic: str, partition: int = 0) -> int:

@@ -1,10 +1,10 @@
 """Eleven states on a real broker, named in advance; the twelfth needs a broker that is stopped."""
 
-import uuid
 from collections.abc import Iterator
 
 import pytest
 
+from bench.lag import settings_of
 from bench.lag_steps.baselines import BASELINES
 from bench.lag_steps.scenes import PREFIX, SKEW
 from bench.lag_steps.states import (
@@ -18,25 +18,21 @@ from bench.lag_steps.states import (
 from stream_scorer.devkafka import DevKafka
 from stream_scorer.lag.verdicts.sample import LagVerdict
 from stream_scorer.lag.watch.process import open_passes
-from stream_scorer.settings import Kafka, Lag, Settings
+from stream_scorer.settings import Settings
 from tests.conftest import Broker
 
 pytestmark = pytest.mark.kafka
 INTERVAL = 2.0
 
 
-def settings_of(bootstrap: str) -> Settings:
-    kafka = Kafka(bootstrap=bootstrap, group=f"watch-{uuid.uuid4().hex[:8]}")
-    return Settings(
-        kafka=kafka,
-        lag=Lag(groups=[f"{PREFIX}*"], interval_seconds=INTERVAL, request_seconds=5.0),
-    )
+def watched(bootstrap: str) -> Settings:
+    return settings_of(bootstrap, f"{PREFIX}*", INTERVAL)
 
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[LiveRun]:
     # Groups of other tests must not slow the passes down.
-    with DevKafka() as kafka, open_passes(settings_of(kafka.bootstrap)) as passes:
+    with DevKafka() as kafka, open_passes(watched(kafka.bootstrap)) as passes:
         yield run_states(LIVE_STATES, kafka.bootstrap, passes, INTERVAL)
 
 
@@ -80,7 +76,7 @@ def test_a_hanging_transaction_is_named(run: LiveRun) -> None:
 
 def test_no_broker_makes_every_group_unknown(kafka: Broker) -> None:
     del kafka  # its jars are there then
-    with DevKafka() as own, open_passes(settings_of(own.bootstrap)) as passes:
+    with DevKafka() as own, open_passes(watched(own.bootstrap)) as passes:
 
         def stop(_: object) -> None:
             own.brokers[0].kill()
@@ -92,7 +88,7 @@ def test_no_broker_makes_every_group_unknown(kafka: Broker) -> None:
 
 @pytest.mark.thorough
 def test_a_lost_leader_makes_its_partitions_unknown() -> None:
-    with DevKafka(3) as own, open_passes(settings_of(own.bootstrap)) as passes:
+    with DevKafka(3) as own, open_passes(watched(own.bootstrap)) as passes:
 
         def stop(_: object) -> None:
             own.brokers[2].kill()
