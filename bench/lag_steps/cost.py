@@ -164,7 +164,7 @@ def _median(values: Sequence[float]) -> float | None:
 def main() -> int:
     script = Script(
         __doc__, "one pair of fewer events, no bound",
-        events=Number(600_000, 200_000, "records of each run"),
+        events=Number(3_000_000, 200_000, "records of each run"),
         pairs=Number(PAIRS_LEAST, 1, "interleaved pairs"),
     )  # fmt: skip
     document = report(script.options.events, script.options.pairs)

@@ -20,7 +20,7 @@ from stream_scorer.kafka.topics.offsets import unreachable
 from stream_scorer.lag.accounts.balance import CommittedRanges
 from stream_scorer.lag.accounts.ledger import Int64, OutputKind, Run
 from stream_scorer.lag.broker.group_offsets import GroupOffsets
-from stream_scorer.lag.broker.looks import Place
+from stream_scorer.lag.broker.looks import PartitionLook, Place
 from stream_scorer.lag.broker.partition_offsets import PartitionOffsets
 from stream_scorer.lag.watch.reconciliation import OutputPiece
 from stream_scorer.registry.sources import narrowed, open_registry, reader_schema
@@ -77,6 +77,7 @@ class OutputReader(Closing):
         self._messages: list[Any] = []
         self._marks: dict[Place, int] = {}
         self._leaders: dict[Place, int] = {}
+        self._input_ends: dict[Place, int] = {}
 
     def close(self) -> None:
         """Close the connections."""
@@ -103,11 +104,15 @@ class OutputReader(Closing):
         self._positions = self._ends(self._outputs)
         self._messages = []
         self._consumer.assign([TopicPartition(*at, end) for at, end in self._positions.items()])
-        return {partition: end for (_, partition), end in self._ends((self.topic,)).items()}
+        self._input_ends = self._ends((self.topic,))
+        return {partition: end for (_, partition), end in self._input_ends.items()}
+
+    def _looks(self, topics: Sequence[str]) -> dict[Place, PartitionLook]:
+        asked = {at: leader for at, leader in self._leaders.items() if at[0] in topics}
+        return self._offsets.ends(asked, self._offsets.starts(asked))
 
     def _ends(self, topics: Sequence[str]) -> dict[Place, int]:
-        asked = {at: leader for at, leader in self._leaders.items() if at[0] in topics}
-        found = self._offsets.ends(asked, self._offsets.starts(asked))
+        found = self._looks(topics)
         missing = [each.error for each in found.values() if each.error or each.high is None]
         if missing:
             raise unreachable(self._kafka, missing[0] or "an offset is missing")
@@ -117,14 +122,27 @@ class OutputReader(Closing):
         """Return the group's committed offsets.
 
         Raises:
+            StreamScorerError: The input was made again: :meth:`begin` anew.
             UnavailableError: The brokers do not answer.
         """
         self._leaders = self._offsets.leaders()
+        self._check_input()
         places = [at for at in self._leaders if at[0] == self.topic]
         found = self._groups.committed(self.group, places)
         if isinstance(found, str):
             raise UnavailableError(f"group {self.group}: {found}", "check the brokers")
         return {partition: offset for (_, partition), offset in found.items()}
+
+    def _check_input(self) -> None:
+        """Offsets of another input would be taken for those that were compared before."""
+        for at, look in self._looks((self.topic,)).items():
+            before, now = self._input_ends.get(at, 0), look.high
+            if now is not None and now < before:
+                raise StreamScorerError(
+                    f"topic {at[0]}: partition {at[1]} ended at {before}, and now at {now}",
+                    "nothing, if the topic was made again; otherwise its records were lost",
+                )
+            self._input_ends[at] = before if now is None else now
 
     def mark(self) -> None:
         """Remember the outputs' present ends; new partitions of theirs are read, too."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import NewTopic
 
 from bench.lag_steps.traffic import commit
 from stream_scorer.errors import StreamScorerError, UnavailableError
@@ -165,6 +166,33 @@ def test_input_that_is_gone_is_no_gap(
         with pytest.raises(StreamScorerError, match=f"topic {topic}: ") as raised:
             compared.round()
         assert not isinstance(raised.value, UnavailableError)
+
+
+def test_a_comparison_begins_anew_when_the_input_is_made_again(
+    kafka_settings: Callable[..., Kafka], kafka_topics: Callable[..., Kafka]
+) -> None:
+    settings = kafka_topics(kafka_settings())
+    topic = settings.topics.transactions
+    feed(settings, RECORDS)
+    compared = Compared(settings)
+    with compared.reader as reader:
+        client = admin(settings)  # its answers end with it
+        client.delete_topics([topic])[topic].result(30)
+        wait_until(lambda: topic not in client.list_topics(timeout=10).topics, "it is gone")
+        client.create_topics([NewTopic(topic, PARTITIONS)])[topic].result(30)
+        wait_until(lambda: topic in client.list_topics(timeout=10).topics, "it is there")
+        ended = rf"topic {topic}: partition \d ended at \d+, and now at 0"
+        with pytest.raises(StreamScorerError, match=ended) as raised:
+            made_again(compared)
+        assert not isinstance(raised.value, UnavailableError)
+        assert reader.begin() == dict.fromkeys(range(PARTITIONS), 0)
+
+
+def made_again(compared: Compared) -> None:
+    """Make rounds until the brokers report the ends of the new input."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        compared.round()
 
 
 def statistics_of(scorer: ScorerProcess) -> None:
