@@ -206,9 +206,9 @@ def commit(bootstrap: str, group: str, offsets: dict[tuple[str, int], int]) -> N
     options = {"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False}
     with contextlib.closing(Consumer(options | {"log_level": 0})) as consumer:
         at = [TopicPartition(*place, offset) for place, offset in offsets.items()]
-        consumer.committed(at, timeout=_COORDINATOR_SECONDS)  # finds the coordinator
         while True:
             try:
+                consumer.committed(at, timeout=_COORDINATOR_SECONDS)  # finds the coordinator
                 consumer.commit(offsets=at, asynchronous=False)
             except KafkaException as error:
                 if error.args[0].code() not in _NOT_YET or time.monotonic() > deadline:

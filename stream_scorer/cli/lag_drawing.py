@@ -36,8 +36,14 @@ _HISTORY: Final = 20
 _TICK_SECONDS: Final = 0.5
 _BELOW: Final = 2
 """Lines below the table: what is left out, and an empty one for the cursor."""
+_REASONS: Final = 3
+"""Rows whose reasons are below the table as a whole: in a row they are cut, or left out."""
+_REASON_SHARE: Final = 3
+"""One line in so many may be of these reasons."""
 _NARROW: Final = 110
-"""Columns below which the rates and the owner are left out."""
+"""Columns below which the rates are left out."""
+_NARROW_FOR_OWNERS: Final = 140
+"""Columns below which the owner is left out."""
 _BETWEEN: Final = 2
 _LEAST: Final = 8
 """Columns that a group, a partition and a number have at least, so that nothing jumps."""
@@ -48,6 +54,8 @@ _NUMBERS_LEAST: Final = 3
 """Numbers that are never left out: verdict, age, lag."""
 _NAME_MOST: Final = 60
 """Columns of a name outside of the table."""
+_REASON_MOST: Final = 300
+"""Columns of a reason below the table."""
 _NAME_LINES: Final = 3
 """Lines of a name in the table: a group's may have 32,767 characters, and would hide all others."""
 _TITLE_GROUPS: Final = 4
@@ -78,14 +86,36 @@ class LagView:
         now = self.snapshot
         rows = sorted(now.judgements.items(), key=_weight)
         head = [_title(now), *_notes(now)]
+        height = options.height or console.height
         lines = sum(_lines(each, console, options) for each in head)
-        room = max((options.height or console.height) - lines - _BELOW, 2)
+        reasons, taken = self._reasons(rows, height // _REASON_SHARE, console, options)
+        room = max(height - lines - taken - _BELOW, 2)
         table, count = self._fitting(rows, room, console, options)
         yield from head
         yield table
         if left := rows[count:]:
             worst = min((judgement for _, judgement in left), key=_order).verdict
             yield Text(f"and {len(left):,} more, at worst {worst}", "dim")
+        yield from reasons
+
+    @staticmethod
+    def _reasons(
+        rows: Sequence[tuple[Watched, LagJudgement]],
+        room: int,
+        console: Console,
+        options: ConsoleOptions,
+    ) -> tuple[list[Text], int]:
+        """Return the reasons of the first rows that fit into the lines, and their lines."""
+        found: list[Text] = []
+        taken = 0
+        for watched, judgement in rows[:_REASONS]:
+            reason = _reason(watched, judgement)
+            lines = _lines(reason, console, options)
+            if judgement.verdict is LagVerdict.OK or taken + lines > room:
+                break
+            found.append(reason)
+            taken += lines
+        return found, taken
 
     def _fitting(
         self,
@@ -109,7 +139,7 @@ class LagView:
             count = (low + high + 1) // 2
 
     def _table(self, rows: Sequence[tuple[Watched, LagJudgement]], width: int) -> Table:
-        wide = width >= _NARROW
+        wide, owned = width >= _NARROW, width >= _NARROW_FOR_OWNERS
         bars = _HISTORY if wide else _HISTORY // 2
         cells = [self._cells(watched, judgement, bars) for watched, judgement in rows]
         shown = ["verdict", "age", "lag", "in/s", "out/s", "drains in", "lag so far"]
@@ -120,7 +150,7 @@ class LagView:
             name: max([_LEAST, len(name), *(cell_len(row[name]) for row in cells)])
             for name in shown
         }
-        room = width - (_LEAST_REASON if wide else 0) - 2 * _BETWEEN
+        room = width - (_LEAST_REASON if owned else 0) - 2 * _BETWEEN
         while (left := room - sum(sizes[name] + _BETWEEN for name in shown)) < _NAMES_LEAST:
             if len(shown) <= _NUMBERS_LEAST:
                 break
@@ -137,7 +167,7 @@ class LagView:
         for name in shown:
             justify: JustifyMethod = "left" if name in {"verdict", "lag so far"} else "right"
             table.add_column(name, justify=justify, no_wrap=True, width=sizes[name])
-        if wide:
+        if owned:
             # What is left of the line: a reason is cut, and numbers are not.
             rest = max(left - group - partition, 0) + _LEAST_REASON
             table.add_column("owner, or why", no_wrap=True, overflow="ellipsis", max_width=rest)
@@ -146,7 +176,7 @@ class LagView:
             style = _MARKS[judgement.verdict][1]
             numbers = [Text(row[each], style if each == "verdict" else "") for each in shown]
             reason = judgement.owner if judgement.verdict is LagVerdict.OK else judgement.reason
-            why = (printable(reason),) if wide else ()
+            why = (printable(reason),) if owned else ()
             table.add_row(_middle(name, _NAME_LINES * group), place, *numbers, *why)
         return table
 
@@ -154,7 +184,10 @@ class LagView:
         return {
             "verdict": f"{_MARKS[each.verdict][0]} {each.verdict}",
             "age": duration(each.age),
-            "lag": cell_text(each.to_stable),
+            # Nothing can be read while a transaction hangs, and everything waits.
+            "lag": cell_text(
+                each.to_high if each.verdict is LagVerdict.HANGING else each.to_stable
+            ),
             "in/s": cell_text(each.rate_in),
             "out/s": cell_text(each.rate_out),
             "drains in": duration(each.drain_seconds),
@@ -234,6 +267,14 @@ def _names(watched: Watched) -> tuple[str, tuple[str, str]]:
     """Return the group, the topic and the partition's number, safe for a terminal."""
     group, (topic, partition) = watched
     return printable(group), (printable(topic), str(partition))
+
+
+def _reason(watched: Watched, judgement: LagJudgement) -> Text:
+    """Return the reason of a row as a separate line, which is folded and not cut."""
+    group, (topic, partition) = _names(watched)
+    place = f"{_middle(group, _NAME_MOST)}, {_middle(topic, _NAME_MOST)} {partition}"
+    why = _middle(printable(judgement.reason), _REASON_MOST)
+    return Text(f"{place}: {why}", overflow="fold")
 
 
 def _shares(room: int, first: int, second: int) -> tuple[int, int]:

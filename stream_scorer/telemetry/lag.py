@@ -20,7 +20,8 @@ class LagPassed(Event):
     )
     STABLE = Gauge(
         "group_lag_stable_records",
-        "Records from the committed offset to the last stable offset: those that can be read now.",
+        "Records from the committed offset to the last stable offset, or to the log end of a group "
+        "that reads uncommitted records: those that it can read now.",
         *_PARTITION,
     )
     SECONDS = Gauge(
@@ -39,9 +40,9 @@ class LagPassed(Event):
     OUTPUT = Gauge("group_output_records_per_second", "Records committed per second.", *_PARTITION)
     DRAIN = Gauge(
         "group_drain_seconds",
-        "Seconds until the lag is gone at these rates; +Inf: it does not shrink. No series while "
-        "the partition is OK and its lag does not shrink, or is at most what the group reads in an "
-        "interval.",
+        "Seconds until the lag is gone at these rates; +Inf: it does not shrink, or a transaction "
+        "hangs. No series while the partition is OK and its lag does not shrink, or is at most "
+        "what the group reads in an interval.",
         *_PARTITION,
     )
     VERDICT = Gauge("group_verdict", "1 for the verdict that holds.", *_PARTITION, "verdict")

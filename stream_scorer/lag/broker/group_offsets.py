@@ -42,7 +42,8 @@ class GroupOffsets(Closing):
     A group's offsets are read by a consumer with its name, which is kept and never joins: the admin
     client's request for them ends the process when brokers go down (librdkafka#5040). In most looks
     only the partitions are asked for in which the group committed before or that it owns; once a
-    minute all of the cluster are.
+    minute all of the cluster are, and topics in which it neither has an offset nor owned a
+    partition since the minute before are forgotten.
 
     Args:
         kafka: The cluster.
@@ -66,6 +67,7 @@ class GroupOffsets(Closing):
         self._admin = admin(kafka)
         self._consumers: dict[str, Any] = {}
         self._known: dict[str, set[Place]] = {}
+        self._owned: dict[str, set[str]] = {}
         self._discovered: dict[str, float] = {}
         self._asked: dict[str, float] = {}
         self._unlisted: set[str] = set()
@@ -155,17 +157,20 @@ class GroupOffsets(Closing):
             owned: Those of topics that its members read.
             until: Time of ``time.monotonic`` at which no request may last any more.
         """
-        every = set(every)
-        known = self._known.setdefault(group, set())
-        known &= every
-        known |= set(owned) & every
+        every, owned = set(every), set(owned)
+        known = self._known.get(group, set()) | owned
+        topics = self._owned.setdefault(group, set())
+        topics |= {topic for topic, _ in owned}
         due = self._discovered.get(group, float("-inf")) + _DISCOVERY_SECONDS
         if time.monotonic() >= due:
             found = self._committed(group, every, until)
             if not isinstance(found, str):
-                known.update(found)
+                topics |= {topic for topic, _ in found}
+                known = {at for at in known | found.keys() if at[0] in topics}
+                del self._owned[group]
                 self._discovered[group] = time.monotonic()
-        return set(known)
+        self._known[group] = known & every
+        return self._known[group]
 
     def committed(
         self, group: str, places: Iterable[Place], until: float = float("inf")
@@ -220,6 +225,7 @@ class GroupOffsets(Closing):
         for group in list(groups):
             self._consumers.pop(group).close()
             self._known.pop(group, None)
+            self._owned.pop(group, None)
             self._discovered.pop(group, None)
             self._asked.pop(group, None)
 

@@ -23,7 +23,7 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class FoundRecord:
-    """What a read-committed reader gets from an offset on.
+    """What a reader gets from an offset on.
 
     Attributes:
         offset: Of the first record; None: there is none yet.
@@ -42,9 +42,10 @@ class FirstRecordReader(Closing):
     Args:
         kafka: The cluster.
         seconds: How long one call may take.
+        uncommitted: Whether records of open and aborted transactions count, too.
     """
 
-    def __init__(self, kafka: Kafka, seconds: float = 2.0) -> None:
+    def __init__(self, kafka: Kafka, seconds: float = 2.0, *, uncommitted: bool = False) -> None:
         self._seconds = seconds
         self._consumer: Any = Consumer(
             client_options.reader(kafka, f"{kafka.group}-lag")
@@ -53,6 +54,7 @@ class FirstRecordReader(Closing):
                 "queued.min.messages": 1,
                 "max.partition.fetch.bytes": 1_024,
                 "fetch.wait.max.ms": 20,
+                "isolation.level": "read_uncommitted" if uncommitted else "read_committed",
             }
         )
 

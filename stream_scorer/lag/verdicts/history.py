@@ -131,10 +131,14 @@ class LagHistory:
             self._lost_until = 0  # the topic was made again
         if sample.committed is None or sample.start is None:
             return
+        if before is None and sample.start == sample.committed + 1:
+            # One offset alone is the marker of the last transaction, as a rule: a group that
+            # commits the offset after its last record stays before it.
+            self._lost_until = sample.start
         # Each deleted offset counts once, however often the group's position is seen behind it.
         if before is not None and before.readable is False and before.committed == sample.committed:
             # There was no record up to there, only markers.
-            self._lost_until = max(self._lost_until, before.stable or 0)
+            self._lost_until = max(self._lost_until, before.reach)
         known = max(sample.committed, self._lost_until)
         if sample.start > known:
             self.lost += sample.start - known

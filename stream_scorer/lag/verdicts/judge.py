@@ -125,8 +125,8 @@ def _hangs(history: LagHistory, sample: LagSample) -> bool:
     """Return whether a transaction is open longer than usual, and the group waits for its end."""
     if history.open_seconds < history.transactions.patience:
         return False
-    # A group past the last stable offset reads uncommitted records: it does not wait.
-    return sample.next_offset <= (sample.stable or 0)
+    # A group that reads uncommitted records does not wait.
+    return not sample.uncommitted
 
 
 def _silent(history: LagHistory, sample: LagSample) -> tuple[LagVerdict, str]:
@@ -152,7 +152,7 @@ def _age(history: LagHistory, sample: LagSample) -> tuple[float | None, float | 
     offset, high = sample.record_offset or sample.first_waiting, sample.high or 0
     if sample.to_stable == 0:
         # Records of an open transaction have an age, too: they cannot be read meanwhile.
-        offset = max(offset, sample.stable or 0)
+        offset = max(offset, sample.reach)
     if offset >= high:
         return 0.0, None
     appended = history.curve.append_time(offset, sample.record_time)
@@ -176,6 +176,8 @@ def _drain_seconds(
     rate_out: float | None,
     interval: float,
 ) -> float | None:
+    if verdict is LagVerdict.HANGING:
+        return math.inf
     if sample.to_stable == 0:
         return 0.0
     if rate_in is None or rate_out is None:

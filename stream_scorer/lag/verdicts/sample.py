@@ -35,8 +35,8 @@ class LagSample:
         owner: The member that owns the partition, as ``client at host``; empty: none.
         memberless: Whether the group never had a member: its programs commit without joining it.
         on_demand: Whether a command reads it when someone runs it, as ``dlq replay``.
-        readable: Whether a read-committed reader gets a record at or after ``committed``. False:
-            only transaction markers and aborted records are left. None: not looked at.
+        readable: Whether the group gets a record at or after ``committed``. False: only transaction
+            markers and aborted records are left. None: not looked at.
         record_offset: Offset of that record; None: not read.
         record_time: Its timestamp, seconds; None: not read, or it has none.
         error: Why an offset is missing; empty: none is.
@@ -87,11 +87,21 @@ class LagSample:
         return max((self.high or 0) - self.first_waiting, 0)
 
     @property
+    def uncommitted(self) -> bool:
+        """Whether the group reads uncommitted records: it is past the last stable offset."""
+        return self.next_offset > (self.stable or 0)
+
+    @property
+    def reach(self) -> int:
+        """The offset to which the group can read: the last stable offset or the high watermark."""
+        return (self.high if self.uncommitted else self.stable) or 0
+
+    @property
     def to_stable(self) -> int:
-        """Offsets to the last stable offset; 0 if none of them is a record that can be read."""
+        """Offsets to ``reach``; 0 if none of them is a record that can be read."""
         if self.readable is False:
             return 0
-        return max((self.stable or 0) - self.first_waiting, 0)
+        return max(self.reach - self.first_waiting, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +140,13 @@ class LagJudgement:
         reason: One sentence with its numbers.
         time: Of the last sample.
         to_high: Records to the high watermark.
-        to_stable: Records that can be read now.
+        to_stable: Records that the group can read now.
         age: Seconds since the oldest of them was appended; None: not known.
         rate_in: Records appended per second, over the window; None: not known.
         rate_out: Records committed per second.
-        drain_seconds: Until the lag is gone at these rates; infinite if it does not shrink. None if
-            not known, and of an OK partition whose lag does not shrink, or is at most what the
-            group reads in an interval.
+        drain_seconds: Until the lag is gone at these rates; infinite if it does not shrink, and
+            while a transaction hangs. None if not known, and of an OK partition whose lag does not
+            shrink, or is at most what the group reads in an interval.
         lost: Records deleted before the group read them, since the observation began.
         skew: Seconds by which the read record's timestamp is after (+) or before (-) the interval
             in which it was appended; None: no record was read.

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -88,7 +88,8 @@ class LagPasses(Closing):
 
     Args:
         looks: Brings the numbers.
-        records: Reads records.
+        records: Reads records, committed ones only.
+        uncommitted: Reads records of open and aborted transactions, too, for the groups that do.
         transactions: Finds open transactions.
         rules: The numbers of the rules.
         records_most: Records that are read in a pass.
@@ -104,6 +105,7 @@ class LagPasses(Closing):
         self,
         looks: Looks,
         records: Records,
+        uncommitted: Records,
         transactions: TransactionSearch,
         rules: LagRules,
         records_most: int = 200,
@@ -113,6 +115,7 @@ class LagPasses(Closing):
     ) -> None:
         self._looks = looks
         self._records = records
+        self._uncommitted = uncommitted
         self._transactions = transactions
         self._rules = rules
         self._records_most = records_most
@@ -132,6 +135,7 @@ class LagPasses(Closing):
         """Close the connections."""
         self._looks.close()
         self._records.close()
+        self._uncommitted.close()
         self._transactions.close()
 
     def run(self) -> LagSnapshot:
@@ -220,41 +224,48 @@ class LagPasses(Closing):
             if not sample.complete or sample.to_stable == 0:
                 continue
             key = (at, sample.first_waiting)
-            if self._is_known(key, sample.stable or 0):
+            if self._is_known(key, sample.reach):
                 continue
             history = self._histories.get((name, at))
             last = None if history is None else history.last
             still = last is not None and last.next_offset == sample.next_offset
             wanted[key] = max(wanted.get(key, (False, 0)), (still, sample.to_stable))
-        first = sorted(wanted, key=lambda key: wanted[key], reverse=True)
-        self._read_all(first[: self._records_most], samples)
+        first = sorted(wanted, key=lambda key: wanted[key], reverse=True)[: self._records_most]
+        reaches: dict[bool, dict[tuple[Place, int], int]] = {False: {}, True: {}}
+        for (_, at), sample in samples.items():
+            reaches[sample.uncommitted][at, sample.first_waiting] = sample.reach
+        deadline = time.monotonic() + self._read_seconds
+        for reader, ends in ((self._records, reaches[False]), (self._uncommitted, reaches[True])):
+            self._read_all(reader, [key for key in first if key in ends], ends, deadline)
         kept = {(at, sample.first_waiting) for (_, at), sample in samples.items()}
         self._found = {key: found for key, found in self._found.items() if key in kept}
         self._event_times = {key: t for key, t in self._event_times.items() if key in kept}
 
-    def _is_known(self, key: tuple[Place, int], stable: int) -> bool:
+    def _is_known(self, key: tuple[Place, int], reach: int) -> bool:
         """Return whether it is known what is at an offset: a record stays, its absence may not."""
         if key not in self._found:
             return False
         until, record = self._found[key]
-        return record.offset is not None or until == stable
+        return record.offset is not None or until == reach
 
     def _read_all(
-        self, keys: Iterable[tuple[Place, int]], samples: Mapping[Watched, LagSample]
+        self,
+        reader: Records,
+        left: list[tuple[Place, int]],
+        reaches: Mapping[tuple[Place, int], int],
+        deadline: float,
     ) -> None:
-        stables = {at: sample.stable or 0 for (_, at), sample in samples.items()}
-        left = list(keys)
-        deadline = time.monotonic() + self._read_seconds
         while left and (seconds := deadline - time.monotonic()) > 0:
             # Groups may wait at several offsets of a partition, which a reader takes one by one.
             turn = dict(reversed(left))
             # A partition that does not answer must leave time for those that are asked again.
             share = seconds if len(turn) == len(left) else seconds / 2
-            found = self._records.first_records(turn, share)
+            found = reader.first_records(turn, share)
             for at, record in found.items():
-                readable = record.offset is not None and record.offset < stables[at]
+                reach = reaches[at, turn[at]]
+                readable = record.offset is not None and record.offset < reach
                 known = FoundRecord(record.offset, record.time) if readable else FoundRecord(None)
-                self._found[at, turn[at]] = (stables[at], known)
+                self._found[at, turn[at]] = (reach, known)
                 happened = self._event_time(at, record.value) if readable else None
                 if happened is not None:
                     self._event_times[at, turn[at]] = happened
@@ -265,7 +276,7 @@ class LagPasses(Closing):
         if record is None or not sample.complete or sample.to_stable == 0:
             return sample
         if record.offset is None:
-            return replace(sample, readable=False) if until == sample.stable else sample
+            return replace(sample, readable=False) if until == sample.reach else sample
         # A clock that is known to be off would place the record at an end of its interval.
         _, skew = self._probed.get(at[0], (0, 0.0))
         when = None if record.time is None else record.time - skew

@@ -134,6 +134,7 @@ def open_passes(settings: Settings) -> LagPasses:
             lag.interval_seconds,
         ),
         FirstRecordReader(kafka, lag.request_seconds),
+        FirstRecordReader(kafka, lag.request_seconds, uncommitted=True),
         OpenTransactions(kafka, lag.request_seconds),
         LagRules(interval=lag.interval_seconds),
         lag.records,

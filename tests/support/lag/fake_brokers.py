@@ -72,4 +72,4 @@ class ScriptedBrokers:
 
 
 def passes(brokers: ScriptedBrokers, interval: float = 10.0, most: int = 200) -> LagPasses:
-    return LagPasses(brokers, brokers, brokers, LagRules(interval=interval), most)
+    return LagPasses(brokers, brokers, brokers, brokers, LagRules(interval=interval), most)

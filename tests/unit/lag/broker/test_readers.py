@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_scorer.errors import UnavailableError
+from stream_scorer.lag.broker import group_offsets
 from stream_scorer.lag.broker.group_offsets import GroupOffsets
 from stream_scorer.lag.broker.looks import PartitionLook
 from stream_scorer.lag.broker.partition_offsets import NO_LEADER, PartitionOffsets
@@ -93,6 +94,25 @@ def test_a_partition_that_is_not_there_costs_the_others_nothing(kafka: Kafka) ->
 def test_records_that_do_not_come_are_left_out() -> None:
     with FirstRecordReader(Kafka(bootstrap=NOWHERE, group="g"), seconds=0.3) as reader:
         assert reader.first_records({("t", 0): 4}) == {}
+
+
+def test_topics_without_offsets_and_owners_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    # An operator deletes a group's offsets of a topic that it does not read any more.
+    monkeypatch.setattr(group_offsets, "_DISCOVERY_SECONDS", 0.0)
+    committed = {("old", 0): 100, ("t", 0): 4}
+    every = [(topic, number) for topic in ("old", "t", "idle") for number in (0, 1)]
+    with GroupOffsets(Kafka(bootstrap=NOWHERE, group="g"), ["g"], seconds=0.3) as groups:
+        monkeypatch.setattr(groups, "_committed", lambda *_: dict(committed))
+        # It owns a topic in which it has committed nothing.
+        owned = [("idle", 0), ("idle", 1)]
+        assert groups.places("g", every, owned) == {*committed, *owned}
+        del committed["old", 0]
+        # Members own nothing while they share the partitions anew.
+        monkeypatch.setattr(group_offsets, "_DISCOVERY_SECONDS", 60.0)
+        assert groups.places("g", every, owned) == {("old", 0), ("t", 0), *owned}
+        monkeypatch.setattr(group_offsets, "_DISCOVERY_SECONDS", 0.0)
+        assert groups.places("g", every, []) == {("t", 0), *owned}
+        assert groups.places("g", every, []) == {("t", 0)}
 
 
 def test_committed_offsets_of_named_groups(kafka: Kafka) -> None:

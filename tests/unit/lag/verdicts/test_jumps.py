@@ -25,6 +25,24 @@ def test_lost_records_count_once() -> None:
     assert (found.verdict, found.lost) == (LagVerdict.OK, 150)
 
 
+@pytest.mark.parametrize(("gone", "verdict"), [(1, LagVerdict.EMPTY), (2, LagVerdict.LOST)])
+def test_at_first_sight_one_deleted_offset_is_a_marker(gone: int, verdict: LagVerdict) -> None:
+    observer, end = Observer(), 20_000
+    last = replace(
+        healthy()[-1], committed=end - gone, start=end, stable=end, high=end, members=0, owner=""
+    )
+    found = [observer.see(replace(last, time=last.time + n * RULES.interval)) for n in range(3)]
+    assert (found[-1].verdict, found[-1].lost) == (verdict, 0 if gone == 1 else gone)
+
+
+def test_markers_of_uncommitted_readers_are_no_loss() -> None:
+    observer, last = Observer(), healthy()[-1]
+    last = replace(last, stable=19_000, committed=20_000, high=20_003, readable=False)
+    observer.see(last)
+    gone = replace(last, time=last.time + RULES.interval, start=20_003, readable=None)
+    assert observer.see(gone).lost == 0
+
+
 @pytest.mark.parametrize(
     ("changes", "then"),
     [({}, LagVerdict.STALLED), ({"members": 0, "owner": ""}, LagVerdict.STOPPED)],

@@ -1,5 +1,6 @@
 """Each rule at its edge."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +33,39 @@ def test_markers_and_aborted_records_are_not_lag() -> None:
     assert verdict is LagVerdict.OK
     found = observer.see(idle(series[-1]))
     assert (found.to_stable, found.to_high, found.drain_seconds) == (0, 1, 0.0)
+
+
+def past_an_open_transaction(**changes: Any) -> LagSample:
+    """Return a sample of a group that reads uncommitted records: it is past the stable offset."""
+    return replace(healthy()[-1], stable=20_000, high=20_500, committed=20_400, **changes)
+
+
+def test_a_group_of_uncommitted_records_can_stop_and_stall() -> None:
+    for changes, expected in (
+        ({"owner": "", "members": 0}, LagVerdict.STOPPED), ({"owner": OWNER}, LagVerdict.STALLED),
+    ):  # fmt: skip
+        first = past_an_open_transaction(**changes)
+        series = [first, idle(first, **changes), idle(idle(first), **changes)]
+        observer, verdict = observed(*series)
+        assert verdict is expected
+        found = observer.see(idle(series[-1], **changes))
+        assert (found.verdict, found.to_stable, found.to_high) == (expected, 100, 100)
+
+
+def test_a_group_at_the_log_s_end_does_not_wait_for_a_transaction() -> None:
+    first = replace(past_an_open_transaction(), committed=20_500)
+    for last in (first, past_an_open_transaction(readable=False)):
+        observer, verdict = observed(last, idle(last, readable=last.readable))
+        assert verdict is LagVerdict.OK
+        found = observer.see(idle(idle(last), readable=last.readable))
+        assert (found.to_stable, found.age, found.drain_seconds) == (0, 0.0, 0.0)
+
+
+def test_nothing_drains_while_a_transaction_hangs() -> None:
+    last = replace(healthy()[-1], stable=20_000, committed=20_000, high=20_500)
+    observer, _ = observed(last, idle(last))
+    found = observer.see(idle(idle(last)))
+    assert (found.verdict, found.drain_seconds) == (LagVerdict.HANGING, math.inf)
 
 
 def test_the_first_record_of_an_idle_partition_stalls_nothing() -> None:

@@ -1,6 +1,7 @@
 """``lag --watch``: what needs a person is first, at any width, without colours."""
 
 import io
+import math
 import re
 
 import pytest
@@ -71,6 +72,33 @@ def test_a_low_terminal_says_what_it_leaves_out() -> None:
     assert "and 192 more, at worst OK" in text
 
 
+@pytest.mark.parametrize(("width", "height"), [(60, 30), (80, 24), (120, 24), (160, 24)])
+def test_the_worst_reasons_are_shown_as_a_whole(width: int, height: int) -> None:
+    who = "transactional id payments-3, producer 4711"
+    reason = f"a transaction has been open for 40 s or longer at offset 100; {who}"
+    bad = LagJudgement(LagVerdict.HANGING, reason, 1_000.0, 2_061, 0, drain_seconds=math.inf)
+    fine = LagJudgement(LagVerdict.OK, "nothing to read", 1_000.0, 0, 0)
+    judgements = {("g", ("t", n)): bad if n == 7 else fine for n in range(9)}
+    text = drawn([LagSnapshot(1_000.0, 1_000.0, 0.02, judgements, {"g": 1})], width, height)
+    lines = text.splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert " ".join(text.split()).endswith(f"g, t 7: {reason}")
+    assert "nothing to read" not in text
+    # All of them wait, although none can be read.
+    assert "2,061" in text
+
+
+def test_a_low_terminal_shows_rows_before_reasons() -> None:
+    text = drawn([snapshot(a=LagVerdict.STALLED, b=LagVerdict.OK)], width=80, height=5)
+    assert len(text.splitlines()) <= 5
+    assert "why a" in text
+    long = LagJudgement(LagVerdict.STOPPED, "why " * 200, 1_000.0, 3, 3)
+    now = LagSnapshot(1_000.0, 1_000.0, 0.02, {("g", ("t", 0)): long}, {"g": 1})
+    text = drawn([now], width=80, height=8)
+    assert "STOPPED" in text
+    assert "why" not in text
+
+
 @pytest.mark.parametrize("verdict", [LagVerdict.OK, LagVerdict.STALLED, LagVerdict.HANGING])
 def test_names_from_the_cluster_cannot_move_the_cursor(verdict: LagVerdict) -> None:
     evil = "evil\x1b[2J\r\n\u202e[red]"
@@ -79,9 +107,10 @@ def test_names_from_the_cluster_cannot_move_the_cursor(verdict: LagVerdict) -> N
     now = LagSnapshot(1_000.0, 0, 0.02, {(evil, (evil, 0)): judgement}, members, error=evil)
     text = drawn([now], width=200)
     assert all(line.isprintable() for line in text.splitlines())
-    assert len(text.splitlines()) == 5
+    bad = verdict is not LagVerdict.OK
+    assert len(text.splitlines()) == 5 + bad
     escaped = "evil\\x1b[2J\\r\\n\\u202e[red]"
-    assert text.count(escaped) == 7
+    assert text.count(escaped) == 7 + 3 * bad
 
 
 @pytest.mark.parametrize("width", [60, 80, 140])

@@ -43,6 +43,28 @@ def test_a_record_after_the_stable_offset_is_not_readable() -> None:
     assert set(verdicts(passes(brokers), brokers, 5)[1:]) == {LagVerdict.OK}
 
 
+def test_records_of_open_transactions_are_read_for_groups_that_do() -> None:
+    # Two groups, before and after the last stable offset, and a reader for each kind.
+    committed, uncommitted = ScriptedBrokers(), ScriptedBrokers()
+    committed.partition(500, stable=100)
+    for name, at in (("g", 90), ("java", 400)):
+        committed.group({AT: at}, name=name)
+    committed.records[AT, 90] = FoundRecord(92, 1_000.0)
+    uncommitted.records[AT, 400] = FoundRecord(None)
+    watch = LagPasses(committed, committed, uncommitted, committed, LagRules())
+    assert verdicts(watch, committed, 3)[1:] == [LagVerdict.STALLED] * 2
+    java = watch.snapshot.judgements["java", AT]
+    assert (java.verdict, java.to_stable, java.to_high) == (LagVerdict.OK, 0, 100)
+    assert uncommitted.asked == [{AT: 400}]
+    assert {AT: 400} not in committed.asked
+    # Its absence is read again when the log has grown; this time there is one.
+    committed.partition(600, stable=100)
+    uncommitted.records[AT, 400] = FoundRecord(550, 1_050.0)
+    verdicts(watch, committed, 2)
+    java = watch.snapshot.judgements["java", AT]
+    assert (java.verdict, java.to_stable) == (LagVerdict.STALLED, 200)
+
+
 def test_the_age_is_that_of_the_first_record() -> None:
     brokers = ScriptedBrokers()
     brokers.partition(50)
@@ -68,7 +90,7 @@ def test_the_event_time_of_our_own_records_is_read_once() -> None:
         asked.append((at, value))
         return 400.0
 
-    watch = LagPasses(brokers, brokers, brokers, LagRules(), event_time=event_time)
+    watch = LagPasses(brokers, brokers, brokers, brokers, LagRules(), event_time=event_time)
     verdicts(watch, brokers, 3)
     assert watch.snapshot.judgements["g", AT].event_age == pytest.approx(1_030.0 - 400.0)
     assert asked == [(AT, b"a transaction")]
@@ -156,7 +178,7 @@ def test_a_group_that_a_command_reads_is_not_stopped() -> None:
     brokers.group({AT: 40})
     brokers.records[AT, 40] = FoundRecord(40, 900.0)
     brokers.groups["g"] = replace(brokers.groups["g"], members=0, owners={})
-    watch = LagPasses(brokers, brokers, brokers, LagRules(), on_demand={"g"})
+    watch = LagPasses(brokers, brokers, brokers, brokers, LagRules(), on_demand={"g"})
     assert set(verdicts(watch, brokers, 4)[1:]) == {LagVerdict.OK}
     assert verdicts(passes(brokers), brokers, 4)[-1] is LagVerdict.STOPPED
 
@@ -258,4 +280,4 @@ def test_a_known_skew_is_taken_off_a_record_s_time() -> None:
 def test_connections_are_closed() -> None:
     brokers = ScriptedBrokers()
     passes(brokers).close()
-    assert brokers.closed == 3
+    assert brokers.closed == 4
