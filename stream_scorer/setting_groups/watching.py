@@ -267,6 +267,13 @@ class Lag(SettingsGroup):
             raise ValueError("slo_every_seconds must be at most slo_seconds")
         return self
 
+    @field_validator("slo_group")
+    @classmethod
+    def _count_one_group(cls, value: str) -> str:
+        if "*" in value or "?" in value:
+            raise ValueError("slo_group is the name of one group, without * and ?")
+        return value
+
     @model_validator(mode="after")
     def _watch_all_that_are_named(self) -> Self:
         if len(self.groups) > self.groups_max:

@@ -81,7 +81,7 @@ class LagHealth:
     def degraded(self) -> list[str]:
         """Return what works only in part: patterns that match too many groups."""
         left = self._snapshot().left_out
-        return [f"{left:,} groups that match lag.groups are not watched"] if left else []
+        return [f"groups that match lag.groups are not watched: {left:,}"] if left else []
 
 
 class LagLoop(Closing):

@@ -83,6 +83,7 @@ def test_an_interval_that_is_not_a_number(
         # Its alert would fire for ever.
         ("reconcile_seconds = 601", "lag.reconcile_seconds"),
         ("slo_every_seconds = 2.0", "slo_every_seconds must be at most slo_seconds"),
+        ('slo_group = "fraud-*"', "slo_group is the name of one group, without * and ?"),
     ],
 )
 def test_settings_that_make_no_sense(

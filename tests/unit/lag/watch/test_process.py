@@ -27,7 +27,7 @@ def test_it_is_ready_while_the_brokers_answer() -> None:
     assert health.degraded() == []
     now = LagSnapshot(time=7.0, left_out=1_234)
     assert health.reasons() == []
-    assert health.degraded() == ["1,234 groups that match lag.groups are not watched"]
+    assert health.degraded() == ["groups that match lag.groups are not watched: 1,234"]
 
 
 def test_it_is_not_live_without_passes() -> None:
