@@ -40,3 +40,12 @@ _EPOCH_OFFSET = time.time() - since_boot()
 def steady_epoch_seconds() -> float:
     """Return the seconds since the epoch, by the clock as it was set when the process began."""
     return _EPOCH_OFFSET + since_boot()
+
+
+def machine_seconds(steady: float) -> float:
+    """Return a time by the machine's clock as it is set now, for readers of other clocks.
+
+    Args:
+        steady: Of :func:`steady_epoch_seconds`.
+    """
+    return time.time() - (steady_epoch_seconds() - steady)

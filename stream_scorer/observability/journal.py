@@ -101,12 +101,15 @@ class ProcessJournal(Closing):
             self._write(name, dataclasses.asdict(event))
 
     def _repeats(self, event: events.Event) -> bool:
-        """Return whether the same failure has a recent line."""
+        """Return whether the event has no line: the same failure has one, or a check found none."""
         if isinstance(event, events.DependencyBack):
             self._reported.pop((events.DependencyUnavailable, event.name), None)
-        if type(event) not in _REPEATED:
+        key = _failure(event)
+        if key is None:
             return False
-        key = (type(event), getattr(event, _REPEATED[type(event)]))
+        if isinstance(event, events.ModelVerified) and not event.refusal:
+            self._reported.pop(key, None)
+            return True
         now, known = time.monotonic(), self._reported.get(key)
         if known and now - known.line < _AGAIN_SECONDS and now - known.last < _OVER_SECONDS:
             self._reported[key] = _Report(known.line, now)
@@ -154,6 +157,15 @@ class ProcessJournal(Closing):
             if not self._failed:
                 self._log.warning("journal_not_written", error=str(error))
             self._failed = True
+
+
+def _failure(event: events.Event) -> tuple[type[events.Event], str] | None:
+    """Return what tells a failure that may be reported again and again apart; None: of others."""
+    if isinstance(event, events.ModelVerified):
+        # Each minute the files are compared again.
+        return (type(event), f"{event.model}:{event.version}") if event.cause == "time" else None
+    field = _REPEATED.get(type(event))
+    return None if field is None else (type(event), getattr(event, field))
 
 
 def keep_last_error(error: BaseException, reported: BaseException, process: str) -> None:

@@ -250,7 +250,11 @@ class Lag(SettingsGroup):
         description="time from append within which a record is to be decided",
     )
     slo_every_seconds: float = Field(
-        0.5, ge=0.1, le=60.0, description="time between two looks that count; at most `slo_seconds`"
+        0.45,
+        ge=0.1,
+        le=60.0,
+        description="time between two looks that count; at most `slo_seconds`. A little less than "
+        "half of `slo_seconds`, or than a third, is most exact where records are rare",
     )
     reconcile_seconds: float = Field(
         30.0,

@@ -28,6 +28,12 @@ AGE_BOUNDS = (
 _STAGE_BOUNDS = (0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)
 _BATCH_BOUNDS = (1, 5, 20, 50, 100, 250, 500, 1_000, 2_000, 5_000, 10_000, 50_000, 100_000)
 
+REJECT_REASONS = (
+    "EMPTY", "FRAMING", "UNKNOWN_SCHEMA", "INCOMPATIBLE_SCHEMA", "MALFORMED", "TRAILING_BYTES",
+    "TOO_LARGE", "MAPPING", "ID_EMPTY", "AMOUNT_NEGATIVE", "AMOUNT_TOO_LARGE", "CURRENCY",
+    "TIME_INVALID", "TIME_AHEAD", "DUPLICATE", "UNREADABLE", "EDGE", "INTERNAL",
+)  # fmt: skip
+"""Each has a series from the start on: the increase of a series that is new is not seen."""
 _ABORTS_IN_A_ROW = 3
 """A single abort resolves itself; this many without a commit between them need a person."""
 
@@ -89,7 +95,10 @@ class BatchCommitted(Event):
         "decisions", "Decisions in committed transactions.", "outcome", "model", "version"
     )
     REJECTED = Counter(
-        "rejected", "Records sent to the dead-letter topic, by reject reason.", "reason"
+        "rejected",
+        "Records sent to the dead-letter topic, by reject reason.",
+        "reason",
+        begin=REJECT_REASONS,
     )
     SKIPPED = Counter("skipped", "Records that [record] where of events.toml does not choose.")
     FLAGGED = Counter("flagged", "Decisions that carry a flag, by flag.", "flag")

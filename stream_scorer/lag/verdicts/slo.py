@@ -6,8 +6,9 @@ its age reaches the limit, whether anything decides it or not.
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,15 @@ class SloCount:
     good: int = 0
     bad: int = 0
     unmeasured: int = 0
+
+    def __add__(self, other: Self) -> Self:
+        """Return both counts together."""
+        return replace(
+            self,
+            good=self.good + other.good,
+            bad=self.bad + other.bad,
+            unmeasured=self.unmeasured + other.unmeasured,
+        )
 
 
 class SloCounter:
@@ -61,8 +71,8 @@ class SloCounter:
         Args:
             time: Seconds, after the last observation's.
             end: The log's end.
-            committed: The next offset to be decided; the log's end if nothing can be read from the
-                committed offset on.
+            committed: The offset of the next record to be decided, or the end of what can be read
+                if there is none: a committed offset may be that of a transaction marker.
         """
         before = self._before
         if before is None or end < self._ends[-1][1]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from stream_scorer.clocks import steady_epoch_seconds
+from stream_scorer.clocks import machine_seconds, steady_epoch_seconds
 from stream_scorer.errors import UnavailableError
 from stream_scorer.lag.accounts.balance import CommittedRanges, balance
 from stream_scorer.lag.accounts.ledger import (
@@ -75,7 +75,8 @@ class Reconciliation:
     offset is committed, so after the third step every output of the first step's offsets was seen.
     No waiting time is guessed, and a slow reading is late, but not wrong.
 
-    Counting begins at the input's end: what is appended later has its output later.
+    Counting begins at the input's end: what is appended later has its output later. In a partition
+    in which the group has committed nothing yet, it begins at the first record that it takes.
 
     Args:
         outputs: Brings the outputs.
@@ -99,6 +100,7 @@ class Reconciliation:
         self._clock = clock
         self._ledgers: dict[int, PartitionLedger] = {}
         self._doubled: dict[int, int] = {}
+        self._unstarted: set[int] = set()
         self._commits: list[CommittedRanges] = []
         self._ends: Mapping[int, int] | None = None
         self._settled: dict[int, SettledOffsets] | None = None
@@ -112,6 +114,7 @@ class Reconciliation:
         self._ends = self._settled = None
         self._commits.clear()
         begins = self._outputs.begin()
+        self._unstarted = begins.keys() - self._outputs.committed().keys()
         self._ledgers = {partition: PartitionLedger(at) for partition, at in begins.items()}
         self._doubled = dict.fromkeys(begins, 0)
         for partition in begins:
@@ -156,6 +159,10 @@ class Reconciliation:
         if self._ends is None or not self._outputs.reached():
             return False
         ends = self._ends
+        for partition in self._unstarted & ends.keys():
+            # The group sets its first offset before its first record.
+            self._unstarted.discard(partition)
+            self._ledger(partition).begin_at(ends[partition])
         if self._settled is None:
             self._settled = {
                 partition: self._ledger(partition).settle(end) for partition, end in ends.items()
@@ -180,7 +187,7 @@ class Reconciliation:
             )  # fmt: skip
             left = 0
         # Also of a group that has committed nothing yet, and so has no partition.
-        self._listener(RecordsReconciled(*self._labels, None, time=self._clock()))
+        self._listener(RecordsReconciled(*self._labels, None, time=machine_seconds(self._clock())))
         return True
 
     def _note_commit(self, commit: CommittedRanges) -> None:
@@ -188,6 +195,9 @@ class Reconciliation:
         ranges: dict[int, Run] = {}
         for partition, (first, after) in commit.ranges.items():
             ledger = self._ledger(partition)
+            if partition in self._unstarted:
+                self._unstarted.discard(partition)
+                ledger.begin_at(first)
             if first < ledger.began:
                 ledger.begin_at(after)  # its skips cannot be divided
             else:

@@ -8,6 +8,7 @@ from itertools import groupby, product
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from stream_scorer.clocks import machine_seconds
 from stream_scorer.lag.verdicts.sample import LagJudgement, LagVerdict
 from stream_scorer.lag.watch.passes import LagSnapshot, Watched
 from stream_scorer.telemetry import LagPassed
@@ -155,5 +156,5 @@ def _of_passes(now: LagSnapshot) -> dict[Declared, Rows]:
         return {}
     return {
         LagPassed.PASS_SECONDS: [((), now.seconds)],
-        LagPassed.PASS_TIME: [((), now.answered)],
+        LagPassed.PASS_TIME: [((), machine_seconds(now.answered))],
     }

@@ -2,22 +2,24 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
-from stream_scorer.clocks import steady_epoch_seconds
+from stream_scorer.clocks import machine_seconds, steady_epoch_seconds
 from stream_scorer.closing import Closing
 from stream_scorer.errors import SettingsError, UnavailableError
 from stream_scorer.lag.broker.group_offsets import GroupOffsets
 from stream_scorer.lag.broker.looks import PartitionLook, Place
 from stream_scorer.lag.broker.partition_offsets import PartitionOffsets
 from stream_scorer.lag.broker.record_reader import FirstRecordReader, FoundRecord
-from stream_scorer.lag.verdicts.slo import SloCounter
+from stream_scorer.lag.verdicts.slo import SloCount, SloCounter
 from stream_scorer.lag.watch.watch_thread import WatchThread
 from stream_scorer.settings import Settings
 from stream_scorer.telemetry import Listener, SloCounted
 
 _LEADERS_SECONDS = 10.0
 """How often new partitions and leaders are asked for."""
+_FAR = 100
+"""Offsets by which a group moves from one look to the next so that single ones do not matter."""
 _GAP_SECONDS = 5.0
 _GAP_LOOKS = 3
 """After so many looks without numbers, and 5 s at least, a partition's records are unmeasured."""
@@ -86,6 +88,33 @@ class SloBrokers(Closing):
         return self._records.first_records(starts)
 
 
+class _Offsets(NamedTuple):
+    """The group's offset in a partition, the last stable one and the log's end."""
+
+    committed: int
+    stable: int
+    high: int
+
+
+class _Numbers(NamedTuple):
+    """A look."""
+
+    time: float
+    offsets: Mapping[Place, _Offsets]
+
+
+class _Gap(NamedTuple):
+    """Offsets without a record; ``closed``: there is one at its end."""
+
+    begin: int
+    end: int
+    closed: bool
+
+    def reaches(self, offsets: _Offsets) -> bool:
+        """Return whether it is known what is between the offsets."""
+        return self.begin == offsets.committed and (self.closed or self.end >= offsets.stable)
+
+
 class SloWatch(WatchThread):
     """Counts until closed.
 
@@ -112,15 +141,15 @@ class SloWatch(WatchThread):
         every_seconds: float,
         clock: Callable[[], float] = steady_epoch_seconds,
     ) -> None:
-        super().__init__("slo-watch", "late decisions", listener, every_seconds)
+        super().__init__("slo-watch", "late decisions", listener, every_seconds, evenly=True)
         self._looks = looks
         self._labels = group, topic
         self._limit = limit
         self._gap = max(_GAP_SECONDS, _GAP_LOOKS * every_seconds)
         self._clock = clock
         self._counters: dict[Place, SloCounter] = {}
-        self._still: dict[Place, tuple[int, float]] = {}
-        self._nothing: dict[Place, tuple[int, int]] = {}
+        self._before: _Numbers | None = None
+        self._gaps: dict[Place, _Gap] = {}
 
     def start(self) -> Self:
         """Begin to count; returns itself."""
@@ -134,54 +163,57 @@ class SloWatch(WatchThread):
         self.count()
 
     def count(self) -> None:
-        """Look once, and report what became due since the last look.
+        """Look once, and report what became due until the look before.
 
-        Without any numbers nothing is counted: a later look counts what is missing as unmeasured.
+        A look is judged at the next one: then it is known whether the group stands still, and what
+        it stands before is read. Without any numbers nothing is counted: a later look counts what
+        is missing as unmeasured.
 
         Raises:
             UnavailableError: There are no numbers.
         """
         partitions, committed = self._looks.look()
         now = self._clock()
-        complete = {
-            at: (each.start or 0, each.stable or 0, each.high or 0)
+        offsets = {
+            at: _Offsets(committed.get(at, each.start or 0), each.stable or 0, each.high or 0)
             for at, each in partitions.items()
             if not each.error and None not in (each.start, each.stable, each.high)
         }
-        if not complete:
+        if not offsets:
             why = next((each.error for each in partitions.values() if each.error), "no offsets")
             raise UnavailableError(f"topic {self._labels[1]}: {why}", "check the brokers")
-        done = {at: committed.get(at, start) for at, (start, _, _) in complete.items()}
-        self._skip_unreadable(complete, done, now)
-        good = bad = unmeasured = 0
-        for at, (_, _, high) in complete.items():
-            counter = self._counters.setdefault(at, SloCounter(self._limit, self._gap))
-            found = counter.add(now, high, done[at])
-            good, bad = good + found.good, bad + found.bad
-            unmeasured += found.unmeasured
-        self._listener(SloCounted(*self._labels, good, bad, unmeasured, now))
+        before, self._before = self._before, _Numbers(now, offsets)
+        found = SloCount()
+        if before is not None:
+            self._read_gaps(before.offsets, offsets)
+            for at, each in before.offsets.items():
+                counter = self._counters.setdefault(at, SloCounter(self._limit, self._gap))
+                found += counter.add(before.time, each.high, self._past_gap(at, each))
+        self._listener(
+            SloCounted(*self._labels, found.good, found.bad, found.unmeasured, machine_seconds(now))
+        )
 
-    def _skip_unreadable(
-        self, complete: Mapping[Place, tuple[int, int, int]], done: dict[Place, int], now: float
-    ) -> None:
-        """Move offsets past transaction markers and aborted records: nothing decides those.
+    def _read_gaps(self, before: Mapping[Place, _Offsets], now: Mapping[Place, _Offsets]) -> None:
+        """Read what is at the offsets from which the group moves little, where that is not known.
 
-        Only where the group has not moved since a record could have become late: a look is close
-        to the next, and reading a record takes longer than asking for offsets.
+        Transaction markers and aborted records have offsets, and nothing decides them. Where the
+        group moves far, they do not matter, and nothing is read: a look is close to the next, and
+        reading takes longer than asking for offsets.
         """
         starts: dict[Place, int] = {}
-        for at, (_, stable, _) in complete.items():
-            offset, since = self._still.get(at, (-1, now))
-            if offset != done[at]:
-                self._still[at] = done[at], now
-                continue
-            unread = offset < stable and self._nothing.get(at) != (offset, stable)
-            if unread and now - since >= self._limit / 2:
-                starts[at] = offset
+        for at, each in before.items():
+            if at in now and each.committed < each.stable:
+                known = self._gaps.get(at)
+                far = now[at].committed - each.committed > _FAR
+                if not far and (known is None or not known.reaches(each)):
+                    starts[at] = each.committed
         for at, record in self._looks.first_records(starts).items():
-            stable = complete[at][1]
-            if record.offset is None or record.offset >= stable:
-                self._nothing[at] = done[at], stable
-        for at, (_, stable, _) in complete.items():
-            if self._nothing.get(at) == (done[at], stable):
-                done[at] = stable
+            end = now[at].stable if record.offset is None else record.offset
+            self._gaps[at] = _Gap(starts[at], end, record.offset is not None)
+
+    def _past_gap(self, at: Place, each: _Offsets) -> int:
+        """Return the offset of the first record that the group has not decided."""
+        gap = self._gaps.get(at)
+        if gap is None or gap.begin != each.committed:
+            return each.committed
+        return max(min(gap.end, each.stable), each.committed)

@@ -4,7 +4,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
@@ -43,6 +43,13 @@ class WaitingLetter:
     time: float
 
 
+class Replayed(NamedTuple):
+    """How far a partition was replayed, and its first retained offset."""
+
+    progress: LetterProgress
+    start: int
+
+
 @dataclass(slots=True)
 class LetterQueue:
     """The dead letters of one partition that wait, oldest first.
@@ -55,10 +62,12 @@ class LetterQueue:
     letters: deque[WaitingLetter] = field(default_factory=deque)
     seen: set[str] = field(default_factory=set)
 
-    def advance(self, progress: LetterProgress) -> None:
-        """Forget what was replayed."""
+    def advance(self, there: Replayed) -> None:
+        """Forget what was replayed, and what retention has deleted."""
         self.letters = deque(
-            each for each in self.letters if each.offset >= progress.of(each.reason)
+            each
+            for each in self.letters
+            if each.offset >= max(there.progress.of(each.reason), there.start)
         )
 
     def count(self) -> tuple[Mapping[str, int], float | None]:
@@ -72,7 +81,7 @@ class LetterQueue:
 class LetterSource(Protocol):
     """What brings the numbers: a :class:`DeadLetterTopic`."""
 
-    def progress(self) -> Mapping[int, LetterProgress]: ...  # noqa: D102 see there
+    def progress(self) -> Mapping[int, Replayed]: ...  # noqa: D102 see there
     def read(self, queues: Mapping[int, LetterQueue]) -> None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 
@@ -102,7 +111,7 @@ class DeadLetterTopic(Closing):
         self._noted.close()
         self._offsets.close()
 
-    def progress(self) -> Mapping[int, LetterProgress]:
+    def progress(self) -> Mapping[int, Replayed]:
         """Return how far each partition was replayed: from its start on, if nothing was.
 
         Raises:
@@ -118,16 +127,16 @@ class DeadLetterTopic(Closing):
             )
         starts = self._offsets.starts(leaders)
         known = progress_of(self._noted, self._group, sorted(p for _, p in leaders))
-        found: dict[int, LetterProgress] = {}
+        found: dict[int, Replayed] = {}
         for at in sorted(leaders):
             start = starts[at]
             if isinstance(start, str):
                 raise unreachable(self._kafka, f"{self.topic} {at[1]}: {start}")
-            found[at[1]] = known.get(at[1], LetterProgress.at(start))
+            found[at[1]] = Replayed(known.get(at[1], LetterProgress.at(start)), start)
         added = sorted(found.keys() - self._assigned)
         if added:
             self._consumer.incremental_assign(
-                [TopicPartition(self.topic, p, found[p].offset) for p in added]
+                [TopicPartition(self.topic, p, found[p].progress.offset) for p in added]
             )
             self._assigned.update(added)
         return found

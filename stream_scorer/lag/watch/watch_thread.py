@@ -1,6 +1,7 @@
 """The thread of what the lag process does in addition to its looks."""
 
 import threading
+import time
 from abc import abstractmethod
 from typing import Self
 
@@ -16,13 +17,17 @@ class WatchThread(Closing):
         name: Of the thread.
         what: Of the work, for reports of failures.
         listener: Notified of failures.
-        every_seconds: Time from the end of one work to the next one.
+        every: Seconds from the end of one work to the next one.
+        evenly: Whether they are from begin to begin instead, if the work takes less.
     """
 
-    def __init__(self, name: str, what: str, listener: Listener, every_seconds: float) -> None:
+    def __init__(
+        self, name: str, what: str, listener: Listener, every: float, *, evenly: bool = False
+    ) -> None:
         self._what = what
+        self._evenly = evenly
         self._listener = listener
-        self._every_seconds = every_seconds
+        self._every_seconds = every
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -51,6 +56,7 @@ class WatchThread(Closing):
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            began = time.monotonic()
             try:
                 self._work()
             except StreamScorerError as error:
@@ -58,4 +64,5 @@ class WatchThread(Closing):
             except Exception as error:  # noqa: BLE001 a thread that ends would do nothing more
                 detail = f"{self._what}: {type(error).__name__}: {error}"
                 self._listener(LagFailed(detail, self._what))
-            self._stop.wait(self._every_seconds)
+            took = time.monotonic() - began if self._evenly else 0.0
+            self._stop.wait(max(self._every_seconds - took, 0.0))

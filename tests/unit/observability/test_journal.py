@@ -90,6 +90,17 @@ def append(path: Path, instance: str) -> None:
             journal(events.PartitionsAssigned(tuple(range(5_000))))
 
 
+def test_only_a_refused_file_has_a_line_of_a_check_each_minute(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = ProcessJournal(path, "scorer", "2")
+    for refusal in ("", "", "model.skops: has changed", "model.skops: has changed", "", "gone"):
+        journal(events.ModelVerified("fraud", "1.0.0", "time", refusal))
+    journal(events.ModelVerified("fraud", "1.0.0", "signal"))
+    journal.close()
+    kept = [(each["cause"], each["refusal"]) for each in lines(path)]
+    assert kept == [("time", "model.skops: has changed"), ("time", "gone"), ("signal", "")]
+
+
 def test_processes_that_share_a_file_keep_each_others_lines(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     context = get_context("spawn")

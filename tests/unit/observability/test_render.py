@@ -11,8 +11,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from stream_scorer import telemetry as events
+from stream_scorer.core.events.batch import RejectReason
 from stream_scorer.observability.logging import process_logger
 from stream_scorer.observability.render import Renderer
+from stream_scorer.telemetry import kafka_loop
 
 MODEL = {"model": "m", "version": "1"}
 LAG = events.LagObserved({0: 9}, {0: 4}, {0: 1.5}, group="g", topic="t")
@@ -73,6 +75,14 @@ def test_a_committed_batch_is_counted_and_logs_nothing(bench: Bench) -> None:
     assert bench.value("stage_seconds_count", stage="score") == 2
     assert bench.value("next_offset", partition="3") == 7
     assert bench.lines == []
+
+
+def test_each_reject_reason_has_a_series_from_the_start_on(bench: Bench) -> None:
+    # The alert on dead letters would not see the first ones of a series that is new.
+    bench.render(batch(10))
+    assert set(kafka_loop.REJECT_REASONS) == set(RejectReason)
+    found = {each: bench.value("rejected_total", reason=each) for each in RejectReason}
+    assert found == dict.fromkeys(RejectReason, 0.0) | {RejectReason.EMPTY: 1.0}
 
 
 def test_a_batch_without_decisions_counts_no_age(bench: Bench) -> None:

@@ -55,7 +55,7 @@ class ScriptedOutputs:
 
     def committed(self) -> Mapping[int, int]:
         self.order.append("committed")
-        if self.failing:
+        if self.failing and len(self.order) > 1:  # the first is asked for at the begin
             self.failing -= 1
             raise UnavailableError("group g: its coordinator does not answer", "check the brokers")
         return dict(self.done)
@@ -142,6 +142,22 @@ def test_a_record_without_an_output_is_missing(rounds: Rounds) -> None:
     rounds.outputs.input_records = {(0, 150)}  # and 151 is a marker
     (found,) = rounds.run()
     assert (found.decided, found.gaps, found.missing, found.doubled) == (98, 1, 1, 0)
+
+
+@pytest.mark.parametrize("summary", [True, False])
+def test_a_group_that_begins_later_leaves_nothing_out(rounds: Rounds, *, summary: bool) -> None:
+    # `run --from latest` begins at an end that is after the begin of the count.
+    rounds.outputs.done[0] = 150
+    if summary:
+        rounds.outputs.publish(150, 200, without=[170])
+    rounds.outputs.input_records = {(0, offset) for offset in range(100, 200)}
+    (found,) = rounds.run()
+    assert (found.decided, found.missing) == ((49, 1) if summary else (0, 0))
+    # From then on, offsets that are left out count.
+    rounds.outputs.done[0] = 205
+    rounds.outputs.input_records |= {(0, 201)}
+    (found,) = rounds.run()
+    assert found.missing == (1 if summary else 51)
 
 
 def test_a_record_that_is_decided_twice_is_doubled(rounds: Rounds) -> None:
@@ -290,7 +306,7 @@ def test_only_a_settled_round_moves_the_time(rounds: Rounds) -> None:
         rounds.work.read(0)
     assert times(rounds.heard) == []
     assert rounds.work.end_round()
-    assert times(rounds.heard) == [7.0]
+    assert times(rounds.heard) == [pytest.approx(7.0, abs=1e-3)]
 
 
 def test_a_round_of_a_group_without_offsets_moves_the_time(rounds: Rounds) -> None:
@@ -298,13 +314,13 @@ def test_a_round_of_a_group_without_offsets_moves_the_time(rounds: Rounds) -> No
     assert rounds.run() == []
     rounds.work.begin_round()
     assert rounds.work.end_round()
-    assert times(rounds.heard) == [7.0]
+    assert times(rounds.heard) == [pytest.approx(7.0, abs=1e-3)]
 
 
 def test_committed_offsets_are_read_before_the_ends_of_outputs(rounds: Rounds) -> None:
     # The other way round, an output that comes in between would be missing.
     rounds.work.begin_round()
-    assert rounds.outputs.order == ["committed", "mark"]
+    assert rounds.outputs.order[-2:] == ["committed", "mark"]
 
 
 def test_beginning_again_after_failures_hides_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from stream_scorer.lag.watch.waiting_letters import (
     DeadLetterTopic,
     LetterQueue,
     LetterWatch,
+    Replayed,
     WaitingLetter,
 )
 from stream_scorer.settings import Settings
@@ -26,12 +27,13 @@ class ScriptedLetters:
     def __init__(self, *letters: WaitingLetter) -> None:
         self.letters = list(letters)
         self.there = LetterProgress.at(0)
+        self.start = 0
         self.down = False
 
-    def progress(self) -> Mapping[int, LetterProgress]:
+    def progress(self) -> Mapping[int, Replayed]:
         if self.down:
             raise UnavailableError("broker: timed out", "start it")
-        return {0: self.there}
+        return {0: Replayed(self.there, self.start)}
 
     def read(self, queues: Mapping[int, LetterQueue]) -> None:
         queues[0].letters.extend(self.letters)
@@ -77,6 +79,17 @@ def test_replayed_letters_wait_no_more(letters: ScriptedLetters) -> None:
     assert heard[-1] == LettersCounted(
         "dlq", 0, {"CURRENCY": 0, "DUPLICATE": 1, "MALFORMED": 0}, None
     )
+
+
+def test_letters_that_retention_deleted_wait_no_more(letters: ScriptedLetters) -> None:
+    heard: list[Event] = []
+    watch = LetterWatch(letters, "dlq", heard.append, 30.0)
+    letters.there = LetterProgress.at(2)
+    watch.count()
+    letters.start = 6
+    watch.count()
+    counts = {"CURRENCY": 1, "DUPLICATE": 0, "MALFORMED": 0}
+    assert heard[-1] == LettersCounted("dlq", 0, counts, 60.0)
 
 
 def test_a_partition_without_letters_has_none() -> None:
@@ -147,5 +160,5 @@ def test_reasons_of_other_versions_are_one(monkeypatch: pytest.MonkeyPatch) -> N
     queue = LetterQueue()
     source.read({0: queue})
     assert queue.count() == ({"*": 20, "MALFORMED": 1}, 50.0)
-    queue.advance(LetterProgress.at(15))
+    queue.advance(Replayed(LetterProgress.at(15), 0))
     assert queue.count()[0] == {"*": 6, "MALFORMED": 0}
