@@ -156,6 +156,7 @@ def test_input_that_is_gone_is_no_gap(
 ) -> None:
     settings = kafka_topics(kafka_settings())
     topic = settings.topics.transactions
+    commit(settings.bootstrap, settings.group, {(topic, 1): 0})
     compared = Compared(settings)
     with compared.reader:
         end = feed(settings, RECORDS)[1]
