@@ -38,7 +38,14 @@ class Compared:
         self._work = Reconciliation(
             self.reader, kafka.group, kafka.topics.transactions, self.heard.append
         )
-        self._work.begin()
+        wait_until(self._begins, "a coordinator: a new broker makes the topic for it first")
+
+    def _begins(self) -> bool:
+        try:
+            self._work.begin()
+        except UnavailableError:
+            return False
+        return True
 
     def round(self) -> dict[str, int]:
         """Make a round; return the parts that it settled, of all partitions."""
