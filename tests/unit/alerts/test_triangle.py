@@ -150,3 +150,12 @@ def test_few_alerts_page() -> None:
     assert paging == PAGES
     sre = (ROOT / "docs" / "SRE.md").read_text()
     assert all(f"RUNBOOK.md#{name.lower()}" in sre for name in paging)
+
+
+def test_pages_and_tickets_have_different_receivers() -> None:
+    route = YAML(typ="safe").load(ROOT / "compose" / "prometheus" / "alertmanager.yml")["route"]
+    pages = [each for each in route["routes"] if each["matchers"] == ["severity = page"]]
+    assert [each["receiver"] for each in pages] == ["pages"]
+    assert route["receiver"] == "tickets"
+    severities = {rule["labels"]["severity"] for rule in alert_rules()}
+    assert severities == {"page", "ticket"}

@@ -123,6 +123,15 @@ def test_a_silent_coordinator_is_asked_for_no_offsets(cluster: Cluster) -> None:
     assert (found.places, found.error) == (frozenset({AT}), "it does not answer")
 
 
+def test_a_look_reports_how_far_apart_its_numbers_are(cluster: Cluster) -> None:
+    # Lag is overstated by what is appended meanwhile, and a slow look does not count as slowness.
+    cluster.errors()
+    cluster.consumers.seconds = 0.5
+    clock = cluster.collector
+    clock._clock = cluster.clock.monotonic
+    assert clock.look().spread == pytest.approx(len(NAMES) * 0.5)
+
+
 def test_all_groups_share_a_time_limit(cluster: Cluster) -> None:
     assert cluster.errors() == set()
     cluster.consumers.seconds = 2.5

@@ -109,6 +109,18 @@ def test_groups_that_are_too_many_are_counted(monkeypatch: pytest.MonkeyPatch) -
         assert found.left_out == 0
 
 
+def test_a_silent_coordinator_is_asked_by_a_new_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    # An admin client keeps asking a coordinator that it once knew, wherever it moves.
+    cluster = ListedGroups(["g"])
+    with groups(monkeypatch, cluster, ["g"]) as found:
+        cluster.silent = {"g"}
+        assert found.members(["g"])["g"].error
+        moved = ListedGroups(["g"])
+        monkeypatch.setattr(group_offsets, "admin", lambda _: moved)
+        assert found.members(["g"])["g"].error
+        assert found.members(["g"])["g"].members == 1
+
+
 def test_a_long_name_is_watched_only_if_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     # Each series of each partition has it.
     cluster = ListedGroups(["g", "g" * 200, "g" * 201, "g" * 32_767])

@@ -42,6 +42,12 @@ def test_the_older_format_is_read() -> None:
     assert found == OpenTransaction("a", 77, 1.0, 15.0, (("x", 0), ("x", 5), ("yy", 2)))
 
 
+def test_a_transaction_that_is_being_ended_is_open() -> None:
+    # A coordinator that hangs while it ends a transaction blocks its readers, too.
+    for status in (1, 2, 3, 7):
+        assert open_transaction("a", classic(status, {"x": [0]})) is not None
+
+
 def test_an_ended_transaction_is_not_open() -> None:
     for status in (0, 4, 5, 6):
         assert open_transaction("a", classic(status, {"x": [0]})) is None

@@ -113,6 +113,9 @@ def test_topics_without_offsets_and_owners_are_forgotten(monkeypatch: pytest.Mon
         monkeypatch.setattr(group_offsets, "_DISCOVERY_SECONDS", 0.0)
         assert groups.places("g", every, []) == {("t", 0), *owned}
         assert groups.places("g", every, []) == {("t", 0)}
+        # A topic that is deleted is not asked for, either.
+        monkeypatch.setattr(group_offsets, "_DISCOVERY_SECONDS", 60.0)
+        assert groups.places("g", [("idle", 0)], []) == set()
 
 
 def test_committed_offsets_of_named_groups(kafka: Kafka) -> None:

@@ -4,6 +4,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from stream_scorer.lag.verdicts.judge import heaviest
 from stream_scorer.lag.verdicts.sample import LagSample, LagVerdict
 from tests.support.lag.scripts import OWNER, RULES, Observer, healthy, later
@@ -59,6 +61,22 @@ def test_a_group_at_the_log_s_end_does_not_wait_for_a_transaction() -> None:
         assert verdict is LagVerdict.OK
         found = observer.see(idle(idle(last), readable=last.readable))
         assert (found.to_stable, found.age, found.drain_seconds) == (0, 0.0, 0.0)
+
+
+def test_the_age_in_a_hanging_transaction_is_that_of_its_records() -> None:
+    # The group stands before markers, and the first record that waits is in the transaction.
+    last = replace(healthy()[-1], high=20_000, stable=20_000, committed=19_990, readable=False)
+    observer, _ = observed(last, idle(last, readable=False))
+    for number in (1, 2, 3):
+        last = later(
+            last, time=last.time + (number + 1) * SECONDS, high=20_000 + 100 * number,
+            stable=20_000, committed=19_990,
+        )  # fmt: skip
+        found = observer.see(last)
+    first = observer.curve.append_time(20_000)
+    assert first is not None
+    assert found.age == pytest.approx(last.time - first.time)
+    assert found.verdict is LagVerdict.HANGING
 
 
 def test_nothing_drains_while_a_transaction_hangs() -> None:

@@ -35,6 +35,18 @@ def test_a_marker_at_the_end_is_read_once_and_stalls_nothing() -> None:
     assert verdicts(watch, brokers, 2) == [LagVerdict.OK, LagVerdict.STALLED]
 
 
+def test_aborted_transactions_at_the_end_stall_nothing() -> None:
+    brokers = ScriptedBrokers()
+    brokers.group({AT: 100})
+    brokers.records[AT, 100] = FoundRecord(None)
+    watch = passes(brokers)
+    found = []
+    for number in range(10):
+        brokers.partition(101 + 2 * number)
+        found += verdicts(watch, brokers, 1)
+    assert found[1:] == [LagVerdict.OK] * 9
+
+
 def test_a_record_after_the_stable_offset_is_not_readable() -> None:
     brokers = ScriptedBrokers()
     brokers.partition(101)
@@ -209,6 +221,24 @@ def test_only_a_partition_without_a_leader_is_unknown() -> None:
     assert verdicts(watch, brokers, 1) == [LagVerdict.UNKNOWN]
     assert watch.snapshot.judgements["g", other].verdict is LagVerdict.OK
     assert watch.snapshot.worst() == {"g": LagVerdict.UNKNOWN}
+
+
+def test_a_partition_that_is_made_again_has_a_curve_of_its_own() -> None:
+    brokers = ScriptedBrokers()
+    brokers.partition(100)
+    brokers.group({AT: 100})
+    watch = passes(brokers)
+    verdicts(watch, brokers, 3)
+    del brokers.partitions[AT]
+    brokers.group({})
+    brokers.time += 10.0
+    watch.run()
+    # More records than before: its end does not tell.
+    brokers.partition(500)
+    brokers.group({AT: 50})
+    brokers.records[AT, 50] = FoundRecord(50, 1_035.0)
+    verdicts(watch, brokers, 2)
+    assert watch.snapshot.judgements["g", AT].age == pytest.approx(brokers.time - 1_035.0)
 
 
 def test_a_group_that_is_gone_leaves_nothing() -> None:

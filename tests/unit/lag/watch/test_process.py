@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,21 @@ def test_a_loop_ends_when_it_is_asked_to() -> None:
     assert all("127.0.0.1:1" in each.error for each in seen)
     # Their times are those of the answers, which may come late.
     assert seen[1].time - seen[0].time >= 1.2
+
+
+def test_passes_begin_at_even_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(kafka=Kafka(bootstrap="127.0.0.1:1"), lag=Lag(interval_seconds=1.0))
+    began: list[float] = []
+
+    def slow() -> LagSnapshot:
+        began.append(time.monotonic())
+        time.sleep(0.5)
+        return LagSnapshot()
+
+    with LagLoop(settings) as loop:
+        monkeypatch.setattr(loop.passes, "run", slow)
+        loop.run(lambda _: None, lambda: len(began) >= 4, 0.01)
+    assert min(after - before for before, after in pairwise(began)) < 1.4
 
 
 def test_the_journal_has_the_start_and_a_look_that_failed(
