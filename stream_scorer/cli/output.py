@@ -1,6 +1,8 @@
 """What commands print: tables, JSON and lines, safe for a terminal."""
 
+import io
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,6 +32,9 @@ class TerminalConsole(Console):
         super().__init__(
             stderr=stderr, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False
         )
+        if not stderr and isinstance(sys.stdout, io.TextIOWrapper):
+            # A sign that the terminal's encoding does not have ends no command. stderr is so.
+            sys.stdout.reconfigure(errors="replace")
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

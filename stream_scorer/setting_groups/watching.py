@@ -245,9 +245,10 @@ class Lag(SettingsGroup):
     )
     slo_seconds: float = Field(
         1.0,
-        ge=0.1,
+        ge=0.0,
         le=3_600.0,
-        description="time from append within which a record is to be decided",
+        description="time from append within which a record is to be decided; 0: nothing is "
+        "counted, as for groups that are not scorers",
     )
     slo_every_seconds: float = Field(
         0.45,
@@ -267,7 +268,7 @@ class Lag(SettingsGroup):
 
     @model_validator(mode="after")
     def _count_often_enough(self) -> Self:
-        if self.slo_every_seconds > self.slo_seconds:
+        if self.slo_seconds and self.slo_every_seconds > self.slo_seconds:
             raise ValueError("slo_every_seconds must be at most slo_seconds")
         return self
 

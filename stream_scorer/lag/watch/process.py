@@ -173,6 +173,13 @@ def start_reconciliation(settings: Settings, listener: Listener, stack: ExitStac
     stack.enter_context(watch).start()
 
 
+def _slo_watch(settings: Settings, listener: Listener) -> SloWatch:
+    brokers, lag = SloBrokers(settings), settings.lag
+    return SloWatch(
+        brokers, brokers.group, brokers.topic, listener, lag.slo_seconds, lag.slo_every_seconds
+    )
+
+
 def serve_lag(settings: Settings) -> None:
     """Watch groups and serve metrics until a signal ends it.
 
@@ -209,16 +216,8 @@ def serve_lag(settings: Settings) -> None:
 
         stack.enter_context(stopped_by_signals(loop.stopped.set, listener, _SHUTDOWN_SECONDS))
         stack.enter_context(Endpoint(settings.http, registry, health))
-        brokers = SloBrokers(settings)
-        slo = SloWatch(
-            brokers,
-            brokers.group,
-            brokers.topic,
-            listener,
-            settings.lag.slo_seconds,
-            settings.lag.slo_every_seconds,
-        )
-        stack.enter_context(slo.start())
+        if settings.lag.slo_seconds:
+            stack.enter_context(_slo_watch(settings, listener)).start()
         if settings.lag.reconcile_seconds:
             start_reconciliation(settings, listener, stack)
         loop.run(after)

@@ -1,6 +1,9 @@
 """Text from a topic is only data: a terminal shows it, and never executes control sequences."""
 
 import io
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -225,3 +228,12 @@ def test_a_status_shows_reasons_of_the_control_log_as_they_are(
     out = capsys.readouterr().out
     assert out.replace("\n", "").isprintable()
     assert "[/x]" in out
+
+
+def test_an_encoding_without_a_sign_ends_no_command() -> None:
+    program = "from stream_scorer.cli.output import TerminalConsole; TerminalConsole().print('◼ a')"
+    ran = subprocess.run(  # noqa: S603 our own interpreter
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout) == (0, "? a\n"), ran.stderr

@@ -8,7 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
+from stream_scorer.lag.watch import process
 from stream_scorer.lag.watch.passes import LagSnapshot
 from stream_scorer.lag.watch.process import LagHealth, LagLoop, serve_lag, start_reconciliation
 from stream_scorer.settings import Http, Kafka, Lag, Logging, Settings
@@ -86,6 +88,35 @@ def test_the_journal_has_the_start_and_a_look_that_failed(
     assert lines[0]["event"] == "began"
     failed = [line for line in lines if line["event"] == "lag_not_observed"]
     assert ("look", "broker b:1: timed out") in [(each["what"], each["detail"]) for each in failed]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+def test_without_an_objective_nothing_is_counted(
+    seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A cluster without scorers has no input topic: its absence would page for ever.
+    shown: list[str] = []
+
+    def one_look(_: LagLoop, after: Callable[[LagSnapshot], None]) -> None:
+        after(LagSnapshot(time=5.0))
+        shown.extend(generate_latest(registries[0]).decode().splitlines())
+
+    registries: list[CollectorRegistry] = []
+
+    def registry() -> CollectorRegistry:
+        registries.append(CollectorRegistry())
+        return registries[-1]
+
+    monkeypatch.setattr(LagLoop, "run", one_look)
+    monkeypatch.setattr(process, "CollectorRegistry", registry)
+    settings = Settings(
+        kafka=Kafka(bootstrap="127.0.0.1:1"),
+        lag=Lag(request_seconds=0.5, reconcile_seconds=0, slo_seconds=seconds),
+        http=Http(port=0),
+    )
+    serve_lag(settings)
+    counted = any(line.startswith("stream_scorer_slo_time_seconds{") for line in shown)
+    assert counted == bool(seconds)
 
 
 def test_a_comparison_that_never_succeeds_has_a_time() -> None:
