@@ -49,6 +49,9 @@ class OpenTransactions(Closing):
     Args:
         kafka: The cluster.
         seconds: How long a call may take; the next one continues.
+
+    Attributes:
+        complete: Whether the last call read the topic to its end.
     """
 
     def __init__(self, kafka: Kafka, seconds: float = 2.0) -> None:
@@ -60,6 +63,7 @@ class OpenTransactions(Closing):
         self._next: dict[int, int] = {}
         self._at_end: set[int] = set()
         self._open: dict[str, OpenTransaction] = {}
+        self.complete = False
 
     def close(self) -> None:
         """Close the connection."""
@@ -70,6 +74,7 @@ class OpenTransactions(Closing):
 
         Empty if the topic cannot be read: that needs the right READ on it.
         """
+        self.complete = False
         try:
             self._read()
         except KafkaException:
@@ -93,6 +98,7 @@ class OpenTransactions(Closing):
                     self._take(message)
         finally:
             self._consumer.unassign()
+        self.complete = bool(partitions) and len(self._at_end) == len(partitions)
 
     def _take(self, message: Any) -> None:
         error = message.error()

@@ -43,6 +43,9 @@ class Records(Protocol):
 class TransactionSearch(Protocol):
     """What finds open transactions: see ``lag.broker.open_transactions``."""
 
+    complete: bool
+    """Whether the last call found all of them."""
+
     def by_place(self) -> dict[Place, OpenTransaction]: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 
@@ -153,7 +156,7 @@ class LagPasses(Closing):
             look.time,
             self.snapshot.answered if look.error else look.time,
             time.monotonic() - began,
-            {at: _naming(each, opened.get(at[1])) for at, each in judgements.items()},
+            {at: self._naming(each, opened.get(at[1])) for at, each in judgements.items()},
             {name: group.members for name, group in look.groups.items()},
             look.partitions,
             {topic: skew for topic, (_, skew) in self._probed.items()},
@@ -162,6 +165,19 @@ class LagPasses(Closing):
             look.left_out,
         )
         return self.snapshot
+
+    def _naming(self, judgement: LagJudgement, transaction: OpenTransaction | None) -> LagJudgement:
+        """Return a judgement that names the transaction which a group waits for."""
+        if judgement.verdict is not LagVerdict.HANGING:
+            return judgement
+        if transaction is not None:
+            name, number = transaction.transactional_id, transaction.producer_id
+            who = f"transactional id {name}, producer {number}"
+        elif self._transactions.complete:
+            who = "its coordinator does not know it: kafka-transactions.sh find-hanging"
+        else:
+            who = "its producer is not known: __transaction_state was not read to its end"
+        return replace(judgement, reason=f"{judgement.reason}; {who}")
 
     def _judge(self, at: Place, history: LagHistory) -> LagJudgement:
         judgement, sample = judge(history), history.last
@@ -327,15 +343,3 @@ def _sample(look: Look, group: GroupLook, at: Place, *, on_demand: bool) -> LagS
         memberless=group.memberless,
         on_demand=on_demand,
     )
-
-
-def _naming(judgement: LagJudgement, transaction: OpenTransaction | None) -> LagJudgement:
-    """Return a judgement that names the transaction which a group waits for."""
-    if judgement.verdict is not LagVerdict.HANGING:
-        return judgement
-    who = (
-        "its coordinator does not know it: kafka-transactions.sh find-hanging"
-        if transaction is None
-        else f"transactional id {transaction.transactional_id}, producer {transaction.producer_id}"
-    )
-    return replace(judgement, reason=f"{judgement.reason}; {who}")

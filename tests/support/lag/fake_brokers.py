@@ -22,6 +22,7 @@ class ScriptedBrokers:
         groups: The groups.
         records: The first record from an offset on, by partition and offset.
         open: Open transactions.
+        complete: Whether these are all.
         error: Why nothing is reported.
         asked: Offsets of every call for records.
     """
@@ -31,6 +32,7 @@ class ScriptedBrokers:
     groups: dict[str, GroupLook] = field(default_factory=dict)
     records: dict[tuple[Place, int], FoundRecord] = field(default_factory=dict)
     open: dict[Place, OpenTransaction] = field(default_factory=dict)
+    complete: bool = True
     error: str = ""
     asked: list[dict[Place, int]] = field(default_factory=list)
     closed: int = 0

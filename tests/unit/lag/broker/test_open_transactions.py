@@ -6,10 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_scorer.lag.broker.open_transactions import (
+    TOPIC,
     OpenTransaction,
+    OpenTransactions,
     open_transaction,
     transactional_id,
 )
+from stream_scorer.settings import Kafka
+from tests.support.kafka.mock_broker import mock_broker
 
 KEY = b"\x00\x00\x00\nupstream-x"
 ONGOING = (
@@ -68,3 +72,18 @@ def test_any_bytes_are_read_or_left(value: bytes) -> None:
 def test_a_count_beyond_the_record_is_refused() -> None:
     value = struct.pack(">hqhib", 0, 1, 1, 1, 1) + struct.pack(">i", 2**31 - 1)
     assert open_transaction("a", value) is None
+
+
+def test_it_is_known_whether_all_were_read() -> None:
+    # A transaction without a name is to be aborted by hand: only if it is sure that it has none.
+    with mock_broker(topics={TOPIC: 3}) as address:
+        with OpenTransactions(Kafka(bootstrap=address, group="g"), seconds=30.0) as transactions:
+            assert not transactions.complete
+            assert transactions.by_place() == {}
+            assert transactions.complete
+        with OpenTransactions(Kafka(bootstrap=address, group="g"), seconds=0.0) as transactions:
+            transactions.by_place()
+            assert not transactions.complete
+    with OpenTransactions(Kafka(bootstrap="127.0.0.1:1", group="g"), seconds=0.3) as transactions:
+        assert transactions.by_place() == {}
+        assert not transactions.complete

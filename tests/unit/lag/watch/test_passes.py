@@ -182,6 +182,11 @@ def test_a_hanging_transaction_is_named() -> None:
     brokers.open.clear()
     verdicts(watch, brokers, 1)
     assert "find-hanging" in watch.snapshot.judgements["g", AT].reason
+    # Without the right to read the transactions, it may be that of a producer that lives.
+    brokers.complete = False
+    verdicts(watch, brokers, 1)
+    reason = watch.snapshot.judgements["g", AT].reason
+    assert "; its producer is not known: __transaction_state was not read" in reason
 
 
 def test_a_group_that_a_command_reads_is_not_stopped() -> None:
