@@ -219,7 +219,7 @@ class Lag(SettingsGroup):
         ge=1.0,
         le=120.0,
         description="time between two looks; a verdict is right two looks after a fault at the "
-        "latest. Not shorter than the time between two commits of a healthy group",
+        "latest. A group that commits less often than once a minute needs a longer one",
     )
     request_seconds: float = Field(
         2.5, ge=0.5, le=60.0, description="time limit of a request to a broker"

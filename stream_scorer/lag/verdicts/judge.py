@@ -73,7 +73,7 @@ def _jumped(history: LagHistory, sample: LagSample) -> tuple[LagVerdict, str] | 
     window = max(rules.window * rules.interval, rules.report_least)
     # What a command does not take from the dead letters waits for retention to delete it.
     if sample.time - history.lost_time < window and not sample.on_demand:
-        return LagVerdict.LOST, f"{history.lost:,} records were deleted before they were read"
+        return LagVerdict.LOST, f"deleted before they were read: {history.lost:,} records"
     if sample.time - history.rewound_time < window:
         return LagVerdict.REWOUND, _rewound(sample, history.peak)
     return None
@@ -90,8 +90,8 @@ def _blocked(history: LagHistory, sample: LagSample) -> tuple[LagVerdict, str] |
     if _hangs(history, sample):
         return LagVerdict.HANGING, (
             f"a transaction has been open for {history.open_seconds:.0f} s or longer at offset "
-            f"{sample.stable}; {(sample.high or 0) - (sample.stable or 0):,} offsets from there on "
-            "cannot be read"
+            f"{sample.stable}; offsets from there on that cannot be read: "
+            f"{(sample.high or 0) - (sample.stable or 0):,}"
         )
     return None
 
