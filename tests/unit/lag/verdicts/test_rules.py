@@ -54,7 +54,7 @@ def test_a_group_of_uncommitted_records_can_stop_and_stall() -> None:
         assert (found.verdict, found.to_stable, found.to_high) == (expected, 100, 100)
 
 
-def test_a_group_at_the_log_s_end_does_not_wait_for_a_transaction() -> None:
+def test_a_group_at_the_log_s_end_waits_for_no_transaction() -> None:
     first = replace(past_an_open_transaction(), committed=20_500)
     for last in (first, past_an_open_transaction(readable=False)):
         observer, verdict = observed(last, idle(last, readable=last.readable))

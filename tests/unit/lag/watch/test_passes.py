@@ -55,7 +55,7 @@ def test_a_record_after_the_stable_offset_is_not_readable() -> None:
     assert set(verdicts(passes(brokers), brokers, 5)[1:]) == {LagVerdict.OK}
 
 
-def test_records_of_open_transactions_are_read_for_groups_that_do() -> None:
+def test_open_transactions_are_read_for_groups_that_do() -> None:
     # Two groups, before and after the last stable offset, and a reader for each kind.
     committed, uncommitted = ScriptedBrokers(), ScriptedBrokers()
     committed.partition(500, stable=100)
