@@ -43,7 +43,7 @@ class WaitingLetter:
     time: float
 
 
-class Replayed(NamedTuple):
+class LetterPlace(NamedTuple):
     """How far a partition was replayed, and its first retained offset."""
 
     progress: LetterProgress
@@ -62,7 +62,7 @@ class LetterQueue:
     letters: deque[WaitingLetter] = field(default_factory=deque)
     seen: set[str] = field(default_factory=set)
 
-    def advance(self, there: Replayed) -> None:
+    def advance(self, there: LetterPlace) -> None:
         """Forget what was replayed, and what retention has deleted."""
         self.letters = deque(
             each
@@ -81,7 +81,7 @@ class LetterQueue:
 class LetterSource(Protocol):
     """What brings the numbers: a :class:`DeadLetterTopic`."""
 
-    def progress(self) -> Mapping[int, Replayed]: ...  # noqa: D102 see there
+    def progress(self) -> Mapping[int, LetterPlace]: ...  # noqa: D102 see there
     def read(self, queues: Mapping[int, LetterQueue]) -> None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 
@@ -111,7 +111,7 @@ class DeadLetterTopic(Closing):
         self._noted.close()
         self._offsets.close()
 
-    def progress(self) -> Mapping[int, Replayed]:
+    def progress(self) -> Mapping[int, LetterPlace]:
         """Return how far each partition was replayed: from its start on, if nothing was.
 
         Raises:
@@ -127,12 +127,12 @@ class DeadLetterTopic(Closing):
             )
         starts = self._offsets.starts(leaders)
         known = progress_of(self._noted, self._group, sorted(p for _, p in leaders))
-        found: dict[int, Replayed] = {}
+        found: dict[int, LetterPlace] = {}
         for at in sorted(leaders):
             start = starts[at]
             if isinstance(start, str):
                 raise unreachable(self._kafka, f"{self.topic} {at[1]}: {start}")
-            found[at[1]] = Replayed(known.get(at[1], LetterProgress.at(start)), start)
+            found[at[1]] = LetterPlace(known.get(at[1], LetterProgress.at(start)), start)
         added = sorted(found.keys() - self._assigned)
         if added:
             self._consumer.incremental_assign(

@@ -12,9 +12,9 @@ from stream_scorer.errors import UnavailableError
 from stream_scorer.lag.watch import waiting_letters
 from stream_scorer.lag.watch.waiting_letters import (
     DeadLetterTopic,
+    LetterPlace,
     LetterQueue,
     LetterWatch,
-    Replayed,
     WaitingLetter,
 )
 from stream_scorer.settings import Settings
@@ -30,10 +30,10 @@ class ScriptedLetters:
         self.start = 0
         self.down = False
 
-    def progress(self) -> Mapping[int, Replayed]:
+    def progress(self) -> Mapping[int, LetterPlace]:
         if self.down:
             raise UnavailableError("broker: timed out", "start it")
-        return {0: Replayed(self.there, self.start)}
+        return {0: LetterPlace(self.there, self.start)}
 
     def read(self, queues: Mapping[int, LetterQueue]) -> None:
         queues[0].letters.extend(self.letters)
@@ -160,5 +160,5 @@ def test_reasons_of_other_versions_are_one(monkeypatch: pytest.MonkeyPatch) -> N
     queue = LetterQueue()
     source.read({0: queue})
     assert queue.count() == ({"*": 20, "MALFORMED": 1}, 50.0)
-    queue.advance(Replayed(LetterProgress.at(15), 0))
+    queue.advance(LetterPlace(LetterProgress.at(15), 0))
     assert queue.count()[0] == {"*": 6, "MALFORMED": 0}
