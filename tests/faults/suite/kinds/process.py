@@ -99,6 +99,9 @@ def sigstop_past_the_poll_interval(stage: Stage) -> None:
     stage.fired(1, "SIGSTOP until the group had given its partitions away")
     first.send(signal.SIGCONT)
     stage.fault_over()
+    # Scrapes have queued up meanwhile, and its endpoint refuses more connections until they are
+    # answered.
+    wait_until(lambda: first.health()["ready"], lambda: f"it answers: {stage.said}")
     lost = "stream_scorer_partitions_lost_total"
     wait_until(
         lambda: bool(first.metric(lost)), lambda: f"it knows that it lost them: {stage.said}"
