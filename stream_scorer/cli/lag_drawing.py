@@ -37,7 +37,7 @@ _TICK_SECONDS: Final = 0.5
 _BELOW: Final = 2
 """Lines below the table: what is left out, and an empty one for the cursor."""
 _REASONS: Final = 3
-"""Rows whose reasons are below the table as a whole: in a row they are cut, or left out."""
+"""Groups whose first reason is below the table as a whole: in a row it is cut, or left out."""
 _REASON_SHARE: Final = 3
 """One line in so many may be of these reasons."""
 _NARROW: Final = 110
@@ -79,8 +79,8 @@ class LagView:
         for watched in self._lags.keys() - snapshot.judgements.keys():
             del self._lags[watched]
         for watched, judgement in snapshot.judgements.items():
-            if judgement.to_stable is not None:
-                self._lags[watched].append(judgement.to_stable)
+            if (lag := _lag(judgement)) is not None:
+                self._lags[watched].append(lag)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         now = self.snapshot
@@ -105,10 +105,13 @@ class LagView:
         console: Console,
         options: ConsoleOptions,
     ) -> tuple[list[Text], int]:
-        """Return the reasons of the first rows that fit into the lines, and their lines."""
+        """Return the reasons of the first groups that fit into the lines, and their lines."""
         found: list[Text] = []
         taken = 0
-        for watched, judgement in rows[:_REASONS]:
+        firsts: dict[str, tuple[Watched, LagJudgement]] = {}
+        for row in rows:
+            firsts.setdefault(row[0][0], row)
+        for watched, judgement in [*firsts.values()][:_REASONS]:
             reason = _reason(watched, judgement)
             lines = _lines(reason, console, options)
             if judgement.verdict is LagVerdict.OK or taken + lines > room:
@@ -184,10 +187,7 @@ class LagView:
         return {
             "verdict": f"{_MARKS[each.verdict][0]} {each.verdict}",
             "age": duration(each.age),
-            # Nothing can be read while a transaction hangs, and everything waits.
-            "lag": cell_text(
-                each.to_high if each.verdict is LagVerdict.HANGING else each.to_stable
-            ),
+            "lag": cell_text(_lag(each)),
             "in/s": cell_text(each.rate_in),
             "out/s": cell_text(each.rate_out),
             "drains in": duration(each.drain_seconds),
@@ -251,6 +251,11 @@ def duration(seconds: float | None) -> str:
     if whole < _DAY:
         return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} m"
     return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+
+
+def _lag(judgement: LagJudgement) -> int | None:
+    """Return how many records wait; while a transaction hangs, none can be read, and all wait."""
+    return judgement.to_high if judgement.verdict is LagVerdict.HANGING else judgement.to_stable
 
 
 def _order(judgement: LagJudgement) -> int:

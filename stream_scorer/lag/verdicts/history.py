@@ -7,6 +7,8 @@ from stream_scorer.lag.verdicts.sample import LagRules, LagSample
 from stream_scorer.lag.verdicts.slowness import Slowness
 
 _PAUSES = 10
+_MARKERS_MOST = 10
+"""Producers whose last transactions may have ended together: each leaves a marker."""
 _EARLY = 0.8
 """Samples may come this part of an interval after each other and still count as one apart."""
 
@@ -131,10 +133,12 @@ class LagHistory:
             self._lost_until = 0  # the topic was made again
         if sample.committed is None or sample.start is None:
             return
-        if before is None and sample.start == sample.committed + 1:
-            # One offset alone is the marker of the last transaction, as a rule: a group that
-            # commits the offset after its last record stays before it.
-            self._lost_until = sample.start
+        if before is None:
+            # A group that commits the offset after its last record stays before the markers of
+            # the last transactions: one in an old log, several in one that is empty now.
+            markers = _MARKERS_MOST if sample.start == sample.high else 1
+            if sample.start - sample.committed <= markers:
+                self._lost_until = sample.start
         # Each deleted offset counts once, however often the group's position is seen behind it.
         if before is not None and before.readable is False and before.committed == sample.committed:
             # There was no record up to there, only markers.

@@ -6,7 +6,7 @@ its age reaches the limit, whether anything decides it or not.
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
 
@@ -27,11 +27,8 @@ class SloCount:
 
     def __add__(self, other: Self) -> Self:
         """Return both counts together."""
-        return replace(
-            self,
-            good=self.good + other.good,
-            bad=self.bad + other.bad,
-            unmeasured=self.unmeasured + other.unmeasured,
+        return type(self)(
+            self.good + other.good, self.bad + other.bad, self.unmeasured + other.unmeasured
         )
 
 

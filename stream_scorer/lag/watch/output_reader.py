@@ -119,7 +119,7 @@ class OutputReader(Closing):
         return {at: each.high or 0 for at, each in found.items()}
 
     def committed(self) -> Mapping[int, int]:
-        """Return the group's committed offsets.
+        """Return the group's committed offsets, each at most the input's end.
 
         Raises:
             StreamScorerError: The input was made again: :meth:`begin` anew.
@@ -131,7 +131,8 @@ class OutputReader(Closing):
         found = self._groups.committed(self.group, places)
         if isinstance(found, str):
             raise UnavailableError(f"group {self.group}: {found}", "check the brokers")
-        return {partition: offset for (_, partition), offset in found.items()}
+        # An offset past the end was committed in an input that had the topic's name before.
+        return {at[1]: min(offset, self._input_ends[at]) for at, offset in found.items()}
 
     def _check_input(self) -> None:
         """Offsets of another input would be taken for those that were compared before."""

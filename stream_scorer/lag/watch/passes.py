@@ -23,6 +23,9 @@ _BEFORE_END = 3
 Watched = tuple[str, Place]
 """A group, and a partition."""
 
+Awaited = tuple[bool, Place, int]
+"""What groups wait for: whether they read uncommitted records, the partition and the offset."""
+
 
 class Looks(Protocol):
     """What brings the numbers: a :class:`~stream_scorer.lag.broker.collector.Collector`."""
@@ -125,11 +128,11 @@ class LagPasses(Closing):
         self._event_time = event_time
         self._on_demand = on_demand
         self._read_seconds = read_seconds
-        self._event_times: dict[tuple[Place, int], float] = {}
+        self._event_times: dict[Awaited, float] = {}
         self._curves: dict[Place, LogEndCurve] = defaultdict(LogEndCurve)
         self._histories: dict[Watched, LagHistory] = {}
         self._places_before: dict[str, set[Place]] = {}
-        self._found: dict[tuple[Place, int], tuple[int, FoundRecord]] = {}
+        self._found: dict[Awaited, tuple[int, FoundRecord]] = {}
         self._probed: dict[str, tuple[int, float]] = {}
         self._turn = 0
         self.snapshot = LagSnapshot()
@@ -181,7 +184,7 @@ class LagPasses(Closing):
 
     def _judge(self, at: Place, history: LagHistory) -> LagJudgement:
         judgement, sample = judge(history), history.last
-        happened = None if sample is None else self._event_times.get((at, sample.first_waiting))
+        happened = None if sample is None else self._event_times.get(_awaited(at, sample))
         if happened is None or not judgement.to_stable:
             return judgement
         return replace(judgement, event_age=max(judgement.time - happened, 0.0))
@@ -235,29 +238,29 @@ class LagPasses(Closing):
 
     def _read(self, samples: Mapping[Watched, LagSample]) -> None:
         """Read the first record that each lagging group waits for, the most important first."""
-        wanted: dict[tuple[Place, int], tuple[bool, int]] = {}
+        wanted: dict[Awaited, tuple[bool, int]] = {}
+        reaches: dict[Awaited, int] = {}
         for (name, at), sample in samples.items():
-            if not sample.complete or sample.to_stable == 0:
-                continue
-            key = (at, sample.first_waiting)
-            if self._is_known(key, sample.reach):
+            key = _awaited(at, sample)
+            reaches[key] = sample.reach
+            if not sample.complete or sample.to_stable == 0 or self._is_known(key, sample.reach):
                 continue
             history = self._histories.get((name, at))
             last = None if history is None else history.last
             still = last is not None and last.next_offset == sample.next_offset
             wanted[key] = max(wanted.get(key, (False, 0)), (still, sample.to_stable))
         first = sorted(wanted, key=lambda key: wanted[key], reverse=True)[: self._records_most]
-        reaches: dict[bool, dict[tuple[Place, int], int]] = {False: {}, True: {}}
-        for (_, at), sample in samples.items():
-            reaches[sample.uncommitted][at, sample.first_waiting] = sample.reach
+        committed = [key for key in first if not key[0]]
+        uncommitted = [key for key in first if key[0]]
+        # A reader that gets no answer must leave time for the other one.
+        share = self._read_seconds / 2 if uncommitted else self._read_seconds
         deadline = time.monotonic() + self._read_seconds
-        for reader, ends in ((self._records, reaches[False]), (self._uncommitted, reaches[True])):
-            self._read_all(reader, [key for key in first if key in ends], ends, deadline)
-        kept = {(at, sample.first_waiting) for (_, at), sample in samples.items()}
-        self._found = {key: found for key, found in self._found.items() if key in kept}
-        self._event_times = {key: t for key, t in self._event_times.items() if key in kept}
+        self._read_all(self._records, committed, reaches, time.monotonic() + share)
+        self._read_all(self._uncommitted, uncommitted, reaches, deadline)
+        self._found = {key: found for key, found in self._found.items() if key in reaches}
+        self._event_times = {key: t for key, t in self._event_times.items() if key in reaches}
 
-    def _is_known(self, key: tuple[Place, int], reach: int) -> bool:
+    def _is_known(self, key: Awaited, reach: int) -> bool:
         """Return whether it is known what is at an offset: a record stays, its absence may not."""
         if key not in self._found:
             return False
@@ -267,28 +270,28 @@ class LagPasses(Closing):
     def _read_all(
         self,
         reader: Records,
-        left: list[tuple[Place, int]],
-        reaches: Mapping[tuple[Place, int], int],
+        left: list[Awaited],
+        reaches: Mapping[Awaited, int],
         deadline: float,
     ) -> None:
         while left and (seconds := deadline - time.monotonic()) > 0:
             # Groups may wait at several offsets of a partition, which a reader takes one by one.
-            turn = dict(reversed(left))
+            turn = {key[1]: key for key in reversed(left)}
             # A partition that does not answer must leave time for those that are asked again.
             share = seconds if len(turn) == len(left) else seconds / 2
-            found = reader.first_records(turn, share)
+            found = reader.first_records({at: key[2] for at, key in turn.items()}, share)
             for at, record in found.items():
-                reach = reaches[at, turn[at]]
-                readable = record.offset is not None and record.offset < reach
+                key = turn[at]
+                readable = record.offset is not None and record.offset < reaches[key]
                 known = FoundRecord(record.offset, record.time) if readable else FoundRecord(None)
-                self._found[at, turn[at]] = (reach, known)
+                self._found[key] = (reaches[key], known)
                 happened = self._event_time(at, record.value) if readable else None
                 if happened is not None:
-                    self._event_times[at, turn[at]] = happened
-            left = [key for key in left if key[0] in found and turn[key[0]] != key[1]]
+                    self._event_times[key] = happened
+            left = [key for key in left if key[1] in found and turn[key[1]] != key]
 
     def _with_record(self, at: Place, sample: LagSample) -> LagSample:
-        until, record = self._found.get((at, sample.first_waiting), (0, None))
+        until, record = self._found.get(_awaited(at, sample), (0, None))
         if record is None or not sample.complete or sample.to_stable == 0:
             return sample
         if record.offset is None:
@@ -324,6 +327,10 @@ class LagPasses(Closing):
             if appended is not None and appended.skew is not None:
                 total = sum(end for end, _ in topics[at[0]])
                 self._probed[at[0]] = (total, appended.skew)
+
+
+def _awaited(at: Place, sample: LagSample) -> Awaited:
+    return sample.uncommitted, at, sample.first_waiting
 
 
 def _sample(look: Look, group: GroupLook, at: Place, *, on_demand: bool) -> LagSample:

@@ -20,6 +20,8 @@ _LEADERS_SECONDS = 10.0
 """How often new partitions and leaders are asked for."""
 _FAR = 100
 """Offsets by which a group moves from one look to the next so that single ones do not matter."""
+_READ_SHARE = 4
+"""Reading may take the objective's time divided by this."""
 _GAP_SECONDS = 5.0
 _GAP_LOOKS = 3
 """After so many looks without numbers, and 5 s at least, a partition's records are unmeasured."""
@@ -47,7 +49,8 @@ class SloBrokers(Closing):
         seconds = settings.lag.request_seconds
         self._offsets = PartitionOffsets(settings.kafka, seconds)
         self._groups = GroupOffsets(settings.kafka, [self.group], seconds)
-        self._records = FirstRecordReader(settings.kafka, seconds)
+        # A record that cannot be read must not delay a look: it would count later ones as late.
+        self._records = FirstRecordReader(settings.kafka, settings.lag.slo_seconds / _READ_SHARE)
         self._leaders: dict[Place, int] = {}
         self._asked = float("-inf")
 

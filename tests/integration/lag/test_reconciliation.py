@@ -194,6 +194,9 @@ def test_a_comparison_begins_anew_when_the_input_is_made_again(
             made_again(compared)
         assert not isinstance(raised.value, UnavailableError)
         assert reader.begin() == dict.fromkeys(range(PARTITIONS), 0)
+        # An offset of the old input is past the end: a round up to it would never end.
+        commit(settings.bootstrap, settings.group, {(topic, 0): 5_000})
+        assert reader.committed() == {0: 0}
 
 
 def made_again(compared: Compared) -> None:

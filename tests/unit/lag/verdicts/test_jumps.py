@@ -25,14 +25,18 @@ def test_lost_records_count_once() -> None:
     assert (found.verdict, found.lost) == (LagVerdict.OK, 150)
 
 
-@pytest.mark.parametrize(("gone", "verdict"), [(1, LagVerdict.EMPTY), (2, LagVerdict.LOST)])
-def test_at_first_sight_one_deleted_offset_is_a_marker(gone: int, verdict: LagVerdict) -> None:
-    observer, end = Observer(), 20_000
+@pytest.mark.parametrize(
+    ("gone", "left", "lost"), [(1, 0, 0), (10, 0, 0), (11, 0, 11), (1, 5, 0), (2, 5, 2)]
+)
+def test_at_first_sight_deleted_markers_are_no_loss(gone: int, left: int, lost: int) -> None:
+    observer, start = Observer(), 20_000
+    end = start + left
     last = replace(
-        healthy()[-1], committed=end - gone, start=end, stable=end, high=end, members=0, owner=""
+        healthy()[-1], committed=start - gone, start=start, stable=end, high=end, readable=False
     )
     found = [observer.see(replace(last, time=last.time + n * RULES.interval)) for n in range(3)]
-    assert (found[-1].verdict, found[-1].lost) == (verdict, 0 if gone == 1 else gone)
+    verdict = LagVerdict.LOST if lost else LagVerdict.OK
+    assert (found[-1].verdict, found[-1].lost) == (verdict, lost)
 
 
 def test_markers_of_uncommitted_readers_are_no_loss() -> None:

@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
@@ -86,6 +87,18 @@ def test_the_worst_reasons_are_shown_as_a_whole(width: int, height: int) -> None
     assert "nothing to read" not in text
     # All of them wait, although none can be read.
     assert "2,061" in text
+
+
+def test_each_group_shows_one_reason_below_the_table() -> None:
+    hanging = LagJudgement(LagVerdict.HANGING, "a transaction is open", 1_000.0, 900, 0)
+    stopped = LagJudgement(LagVerdict.STOPPED, "no members", 1_000.0, 77, 77)
+    judgements = {("fraud", ("t", n)): hanging for n in range(3)} | {("audit", ("t", 0)): stopped}
+    before = {at: replace(each, to_high=100) for at, each in judgements.items()}
+    text = drawn([LagSnapshot(1_000.0, judgements=each) for each in (before, judgements)], 120)
+    reasons = text.splitlines()[-2:]
+    assert reasons == ["fraud, t 0: a transaction is open", "audit, t 0: no members"]
+    # None can be read, and more and more wait.
+    assert "▂█" in text
 
 
 def test_a_low_terminal_shows_rows_before_reasons() -> None:

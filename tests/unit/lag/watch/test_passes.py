@@ -77,6 +77,39 @@ def test_open_transactions_are_read_for_groups_that_do() -> None:
     assert (java.verdict, java.to_stable) == (LagVerdict.STALLED, 200)
 
 
+@pytest.mark.parametrize("hangs", [True, False])
+def test_groups_of_two_kinds_share_no_records(*, hangs: bool) -> None:
+    # One group reads a record of an open transaction; the other one comes to the same offset.
+    committed, uncommitted = ScriptedBrokers(), ScriptedBrokers()
+    committed.partition(489, stable=481)
+    committed.group({AT: 480})
+    committed.group({AT: 487}, name="java")
+    committed.records[AT, 480] = FoundRecord(480, 1_000.0)
+    uncommitted.records[AT, 487] = FoundRecord(488, 1_000.0)
+    watch = LagPasses(committed, committed, uncommitted, committed, LagRules())
+    verdicts(watch, committed, 1)
+    committed.partition(500, stable=488 if hangs else 500)
+    committed.group({AT: 487})
+    committed.records[AT, 487] = FoundRecord(None)
+    last = verdicts(watch, committed, 5)[-1]
+    assert last is (LagVerdict.HANGING if hangs else LagVerdict.OK)
+
+
+def test_a_silent_partition_leaves_time_for_the_other_reader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimpleNamespace(monotonic=lambda: CLOCK[0])
+    monkeypatch.setattr("stream_scorer.lag.watch.passes.time", clock)
+    committed, uncommitted = _SilentBrokers(), ScriptedBrokers()
+    committed.partition(50, at=("silent", 0))
+    committed.group({("silent", 0): 10}, name="other")
+    committed.partition(500, stable=100)
+    committed.group({AT: 499})
+    uncommitted.records[AT, 499] = FoundRecord(None)
+    watch = LagPasses(committed, committed, uncommitted, committed, LagRules())
+    assert verdicts(watch, committed, 4)[1:] == [LagVerdict.OK] * 3
+
+
 def test_the_age_is_that_of_the_first_record() -> None:
     brokers = ScriptedBrokers()
     brokers.partition(50)

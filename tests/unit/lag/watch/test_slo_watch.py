@@ -311,6 +311,15 @@ def test_a_topic_that_does_not_exist_is_reported() -> None:
     )
 
 
+def test_a_record_that_cannot_be_read_delays_no_look() -> None:
+    with mock_broker() as address:
+        settings = Settings(kafka=Kafka(bootstrap=address, group="g"))
+        with SloBrokers(settings) as brokers:
+            began = time.monotonic()
+            assert not brokers.first_records({("absent", 0): 0})
+            assert time.monotonic() - began < settings.lag.slo_seconds
+
+
 def test_it_reports_before_the_first_record_and_closes() -> None:
     watch = Watch()
     watch.watch.start().close()
