@@ -82,7 +82,9 @@ def test_the_scorer_continues_after_a_hanging_call(behind: Behind, topics: Kafka
     assert lost.hit.is_set()
     behind.proxy.forget(lost)
     assert len(heard.of(BatchAborted)) == 1
-    assert [reborn.cause for reborn in heard.of(ProducerReborn)] == [
-        f"fatal: no answer within {LIMIT_SECONDS + 1:g} s, which the client does not notice"
-    ]
+    first, *others = (reborn.cause for reborn in heard.of(ProducerReborn))
+    limit = f"{LIMIT_SECONDS + 1:g} s"
+    assert first == f"fatal: no answer within {limit}, which the client does not notice"
+    # A commit may take longer than the sockets' second where processors are short.
+    assert set(others) <= {"slow commit"}
     everything_once(found, RECORDS)
