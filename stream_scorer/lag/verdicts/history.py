@@ -137,7 +137,7 @@ class LagHistory:
             # A group that commits the offset after its last record stays before the markers of
             # the last transactions: one in an old log, several in one that is empty now.
             markers = _MARKERS_MOST if sample.start == sample.high else 1
-            if sample.start - sample.committed <= markers:
+            if 0 < sample.start - sample.committed <= markers:
                 self._lost_until = sample.start
         # Each deleted offset counts once, however often the group's position is seen behind it.
         if before is not None and before.readable is False and before.committed == sample.committed:

@@ -32,11 +32,19 @@ def test_at_first_sight_deleted_markers_are_no_loss(gone: int, left: int, lost: 
     observer, start = Observer(), 20_000
     end = start + left
     last = replace(
-        healthy()[-1], committed=start - gone, start=start, stable=end, high=end, readable=False
-    )
+        healthy()[-1], committed=start - gone, start=start, stable=end, high=end, readable=False,
+        members=0, owner="",
+    )  # fmt: skip
     found = [observer.see(replace(last, time=last.time + n * RULES.interval)) for n in range(3)]
-    verdict = LagVerdict.LOST if lost else LagVerdict.OK
+    verdict = LagVerdict.LOST if lost else LagVerdict.EMPTY
     assert (found[-1].verdict, found[-1].lost) == (verdict, lost)
+
+
+def test_a_group_set_to_before_the_log_s_start_loses_records() -> None:
+    observer, last = Observer(), healthy()[-1]
+    last = replace(last, start=10_000)
+    observer.see(last)
+    assert observer.see(later(last, committed=9_950)).lost == 50
 
 
 def test_markers_of_uncommitted_readers_are_no_loss() -> None:
