@@ -39,6 +39,7 @@ from stream_scorer.kafka.topics.create_topics import PARTITIONS, create_topics
 from stream_scorer.settings import Kafka, Topics
 from tests.support.effort import FULL
 from tests.support.kafka.open_clients import open_clients
+from tests.support.processes import crashed_workers
 
 # Examples have no deadline, because their duration depends on the load of the machine. So does the
 # time that they take to draw.
@@ -70,6 +71,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("kafka")
     group.addoption("--kafka", choices=("devkafka", "testcontainers"), default="devkafka")
     group.addoption("--bootstrap", default=_ELSEWHERE, help="host:port list of a cluster to use")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    # Last, because pytest itself also says where the stacks of a crash go.
+    crashed_workers.register(config)
 
 
 def _engine_fault(docker: ModuleType) -> str:
