@@ -6,6 +6,7 @@ memory that was freed, or the kernel without memory.
 
 import faulthandler
 import signal
+import subprocess
 import tempfile
 from io import FileIO
 from pathlib import Path
@@ -31,14 +32,17 @@ class CrashedWorkers:
 
     def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
         node = report.node
-        # The only way to its exit code.
-        code = node.gateway._io.popen.wait(_END_SECONDS)
+        try:
+            # The only way to its exit code.
+            end = end_of(node.gateway._io.popen.wait(_END_SECONDS))
+        except subprocess.TimeoutExpired:
+            end = "it still runs, without an answer"
         lines = [
             line
             for line in self._file(node).read_text(errors="replace").splitlines()
             if not any(name in line for name in _HARNESS)
         ]
-        report.longrepr = "\n".join([f"{report.longrepr}: {end_of(code)}", *lines[:_LINES_MOST]])
+        report.longrepr = "\n".join([f"{report.longrepr}: {end}", *lines[:_LINES_MOST]])
 
     def pytest_unconfigure(self) -> None:
         self._folder.cleanup()

@@ -11,7 +11,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -91,20 +90,11 @@ class Parent:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path
-    # Whatever the test's result is, no child process survives.
-    for path in tmp_path.glob("[0-9]-*"):
-        with suppress(ProcessLookupError):
-            os.kill(int(path.read_text()), signal.SIGKILL)
-
-
-@pytest.fixture
-def begin(folder: Path) -> Iterator[Callable[..., Parent]]:
+def begin(tmp_path: Path) -> Iterator[Callable[..., Parent]]:
     parents: list[Parent] = []
 
     def began(*acts: str) -> Parent:
-        parents.append(Parent(folder, *acts))
+        parents.append(Parent(tmp_path, *acts))
         return parents[-1]
 
     yield began
@@ -117,9 +107,7 @@ def gone(pid: int) -> bool:
     return processes.started_at(pid) is None
 
 
-def test_a_killed_worker_is_reported_and_restarted(
-    folder: Path, begin: Callable[..., Parent]
-) -> None:
+def test_a_killed_worker_is_reported_and_restarted(begin: Callable[..., Parent]) -> None:
     parent = begin("run", "run")
     parent.wait_ready()
     first, other = parent.pid(0), parent.pid(1)
@@ -147,7 +135,7 @@ def test_a_killed_worker_is_reported_and_restarted(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_each_finish_what_it_has_in_hand(
-    folder: Path, begin: Callable[..., Parent], number: signal.Signals
+    tmp_path: Path, begin: Callable[..., Parent], number: signal.Signals
 ) -> None:
     parent = begin("finish", "finish")
     parent.wait_ready()
@@ -155,30 +143,30 @@ def test_a_signal_lets_each_finish_what_it_has_in_hand(
     parent.process.send_signal(number)
     assert parent.left() == 0
     assert all(map(gone, pids))
-    assert sorted(path.name for path in folder.glob("finished-*")) == ["finished-0", "finished-1"]
+    assert sorted(path.name for path in tmp_path.glob("finished-*")) == ["finished-0", "finished-1"]
     assert parent.lines == []
 
 
 @pytest.mark.thorough
 def test_ctrl_c_reaches_the_workers_only_through_their_parent(
-    folder: Path, begin: Callable[..., Parent]
+    tmp_path: Path, begin: Callable[..., Parent]
 ) -> None:
     parent = begin("finish", "finish")
     parent.wait_ready()
     os.killpg(parent.process.pid, signal.SIGINT)
     assert parent.left() == 0
-    assert sorted(path.name for path in folder.glob("finished-*")) == ["finished-0", "finished-1"]
+    assert sorted(path.name for path in tmp_path.glob("finished-*")) == ["finished-0", "finished-1"]
     assert "Traceback" not in parent.log.read_text()
 
 
 def test_a_hangup_is_forwarded_even_to_a_starting_worker(
-    folder: Path, begin: Callable[..., Parent]
+    tmp_path: Path, begin: Callable[..., Parent]
 ) -> None:
     parent = begin("hear", "hear")
     pids = [parent.pid(0), parent.pid(1)]
     parent.process.send_signal(signal.SIGHUP)
     parent.wait_ready()
-    assert sorted(path.name for path in folder.glob("heard-*")) == ["heard-0", "heard-1"]
+    assert sorted(path.name for path in tmp_path.glob("heard-*")) == ["heard-0", "heard-1"]
     assert [parent.pid(0), parent.pid(1)] == pids
     assert not any(map(gone, pids))
     parent.process.send_signal(signal.SIGTERM)
@@ -187,14 +175,14 @@ def test_a_hangup_is_forwarded_even_to_a_starting_worker(
 
 
 def test_a_fenced_worker_is_not_restarted_and_the_others_exit(
-    folder: Path,
+    tmp_path: Path,
     begin: Callable[..., Parent],
 ) -> None:
     parent = begin("finish", "exit 6")
     other = parent.pid(0)
     assert parent.left() == 6
     assert gone(other)
-    assert not (folder / "1-1").exists()
+    assert not (tmp_path / "1-1").exists()
     (line,) = parent.lines
     assert (line["worker"], line["cause"], line["again_in_seconds"]) == (1, "exit 6", None)
     last = json.loads(parent.journal.read_text().splitlines()[-1])
@@ -202,7 +190,7 @@ def test_a_fenced_worker_is_not_restarted_and_the_others_exit(
 
 
 @pytest.mark.thorough
-def test_one_that_does_not_leave_is_killed(folder: Path, begin: Callable[..., Parent]) -> None:
+def test_one_that_does_not_leave_is_killed(begin: Callable[..., Parent]) -> None:
     parent = begin("run", "deaf")
     parent.wait_ready()
     deaf = parent.pid(1)
@@ -214,9 +202,7 @@ def test_one_that_does_not_leave_is_killed(folder: Path, begin: Callable[..., Pa
     assert time.monotonic() - started < 10
 
 
-def test_no_worker_outlives_a_parent_that_is_killed(
-    folder: Path, begin: Callable[..., Parent]
-) -> None:
+def test_no_worker_outlives_a_parent_that_is_killed(begin: Callable[..., Parent]) -> None:
     parent = begin("run", "deaf")
     parent.wait_ready()
     pids = [parent.pid(0), parent.pid(1)]
@@ -226,9 +212,7 @@ def test_no_worker_outlives_a_parent_that_is_killed(
 
 
 @pytest.mark.thorough
-def test_a_worker_stopped_during_a_report_delays_no_other(
-    folder: Path, begin: Callable[..., Parent]
-) -> None:
+def test_a_worker_stopped_during_a_report_delays_no_other(begin: Callable[..., Parent]) -> None:
     parent = begin("run", "run")
     parent.wait_ready()
     stopped = parent.pid(1)
@@ -242,18 +226,18 @@ def test_a_worker_stopped_during_a_report_delays_no_other(
 
 @pytest.mark.thorough
 def test_a_taken_port_ends_it_before_any_worker_starts(
-    folder: Path, begin: Callable[..., Parent]
+    tmp_path: Path, begin: Callable[..., Parent]
 ) -> None:
     first = begin("run")
     first.wait_ready()
     second = processes.start(
-        [sys.executable, "-m", "tests.support.processes.supervised_children", str(folder),
+        [sys.executable, "-m", "tests.support.processes.supervised_children", str(tmp_path),
          str(first.port), "run"],
-        folder / "second", environment={"PYTHONPATH": str(ROOT)},
+        tmp_path / "second", environment={"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert second.wait(30) == 2
-    assert "Address already in use" in (folder / "second").read_text()
-    assert not (folder / "0-1").exists()
+    assert "Address already in use" in (tmp_path / "second").read_text()
+    assert not (tmp_path / "0-1").exists()
     first.process.send_signal(signal.SIGTERM)
     assert first.left() == 0
 
@@ -276,7 +260,7 @@ def test_one_that_cannot_be_started_is_tried_again() -> None:
     assert told[0]["cause"].startswith("not started: Resource temporarily unavailable")
 
 
-def test_a_worker_that_hangs_after_it_was_ready_is_restarted(folder: Path) -> None:
+def test_a_worker_that_hangs_after_it_was_ready_is_restarted(tmp_path: Path) -> None:
     log = io.StringIO()
     starts: list[int] = []
 
@@ -284,7 +268,7 @@ def test_a_worker_that_hangs_after_it_was_ready_is_restarted(folder: Path) -> No
         starts.append(number)
         act = "hang" if number else "run"
         process = get_context("spawn").Process(
-            target=child, args=(os.getpid(), pipe, number, 2, folder, act)
+            target=child, args=(os.getpid(), pipe, number, 2, tmp_path, act)
         )
         process.start()
         if starts.count(1) == 2:
