@@ -164,6 +164,20 @@ def test_every_planted_error_is_noticed(seed: int) -> None:
     assert len(PLANTED) >= 12
 
 
+def test_an_answer_before_the_client_has_sent_is_leaked() -> None:
+    found = recorded()
+    sent = found.calls[0]
+    # "c" was a stranger when it fetched the decision; now it sends the transaction itself.
+    found.call("c", "repeat", dict(sent.body), 200, dict(sent.answer))
+    assert judged(found.evidence).faults == {}
+    found.calls = [
+        replace(call, status=200, answer=sent.answer)
+        if call.purpose == "stranger" and call.identity == sent.identity else call
+        for call in found.calls
+    ]  # fmt: skip
+    assert judged(found.evidence).faults == {"leaked": 1}
+
+
 def test_errors_count_in_the_verdict_of_the_suite() -> None:
     evidence = recorded().evidence
     broken = replace(evidence, outputs=evidence.outputs[1:])

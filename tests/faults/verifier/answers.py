@@ -47,7 +47,7 @@ class AnswersVerdict:
     - ``swapped``: a 200 for another transaction, or for another body, than was asked for.
     - ``not_first``: a 200 with a decision that is not the transaction's first.
     - ``unlike_first``: two answers for a transaction that differ, or an id of two transactions.
-    - ``leaked``: an answer to a client that never sent the transaction.
+    - ``leaked``: an answer to a client that had not sent the transaction by then.
     - ``pending``: a 202 that does not name the transaction's own record, or that has another
       provisional outcome than the policy's.
     - ``wrong_status``: a status that the documents do not have for this request.
@@ -112,11 +112,12 @@ class _Judgement:
             self._take(each)
         for found in self._by_identity.values():
             found.sort(key=lambda fields: fields["source_offset"])
-        self._senders: dict[Identity, set[str]] = defaultdict(set)
+        self._sent_at: dict[tuple[Identity, str], float] = {}
         self._bodies: dict[Identity, list[dict[str, Any]]] = defaultdict(list)
         for call in evidence.calls:
             if call.posts:
-                self._senders[call.identity].add(call.client)
+                key = call.identity, call.client
+                self._sent_at[key] = min(call.began, self._sent_at.get(key, call.began))
                 self._bodies[call.identity].append(call.record)
         self._answers: dict[Identity, str] = {}
         self._ids: dict[str, Identity] = {}
@@ -149,7 +150,7 @@ class _Judgement:
             verdict.statuses[call.status] += 1
             if kind := _kind(call):
                 verdict.problems[kind] += 1
-            if call.status in {_OK, _PENDING} and call.client not in self._senders[call.identity]:
+            if call.status in {_OK, _PENDING} and not self._has_sent(call):
                 verdict.note("leaked", _named(call))
             elif call.status == _OK:
                 self._judge_decision(call)
@@ -157,6 +158,10 @@ class _Judgement:
                 self._judge_pending(call)
             elif not self._due(call):
                 verdict.note("wrong_status", f"{_named(call)}: {call.answer}")
+
+    def _has_sent(self, call: GatewayCall) -> bool:
+        """Return whether a client had sent the transaction when it got an answer."""
+        return self._sent_at.get((call.identity, call.client), math.inf) <= call.ended
 
     def _judge_decision(self, call: GatewayCall) -> None:
         answer, note = call.answer, self.verdict.note
