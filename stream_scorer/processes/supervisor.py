@@ -171,8 +171,8 @@ class Supervisor:
     def _look(self) -> int:
         """Note workers that exited; return a code to exit with, or 0 to continue."""
         for number, worker in self._workers.items():
-            exit_code = _exit_code(worker)
-            if exit_code is None or self._stopping:
+            # A worker that ends after ``stop`` keeps its process, for its exit code at the end.
+            if self._stopping or (exit_code := _exit_code(worker)) is None:
                 continue
             worker.process = None
             cause = SILENT if worker.killed else cause_of(exit_code)

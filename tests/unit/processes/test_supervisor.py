@@ -260,6 +260,30 @@ def test_one_that_cannot_be_started_is_tried_again() -> None:
     assert told[0]["cause"].startswith("not started: Resource temporarily unavailable")
 
 
+def test_a_worker_that_ends_during_a_stop_does_not_break_it() -> None:
+    begun: list[SpawnProcess] = []
+
+    def start(number: int, pipe: Connection) -> SpawnProcess:
+        del pipe
+        acts: list[Callable[[int], object]] = [time.sleep, sys.exit]
+        process = get_context("spawn").Process(target=acts[number], args=(5,), daemon=True)
+        process.start()
+        begun.append(process)
+        if number:
+            process.join()
+            supervisor.stop()
+        return process
+
+    log = io.StringIO()
+    fleet = Fleet(2, process_logger("supervisor", stream=log))
+    supervisor = Supervisor(2, start, fleet, shutdown_seconds=10.0)
+    assert supervisor.run() == 5
+    assert log.getvalue() == ""
+    for process in begun:
+        with pytest.raises(ValueError, match="process object is closed"):
+            process.is_alive()
+
+
 def test_a_worker_that_hangs_after_it_was_ready_is_restarted(tmp_path: Path) -> None:
     log = io.StringIO()
     starts: list[int] = []
@@ -267,8 +291,9 @@ def test_a_worker_that_hangs_after_it_was_ready_is_restarted(tmp_path: Path) -> 
     def start(number: int, pipe: Connection) -> SpawnProcess:
         starts.append(number)
         act = "hang" if number else "run"
+        # A daemon: it ends with this process, whatever the test's result is.
         process = get_context("spawn").Process(
-            target=child, args=(os.getpid(), pipe, number, 2, tmp_path, act)
+            target=child, args=(os.getpid(), pipe, number, 2, tmp_path, act), daemon=True
         )
         process.start()
         if starts.count(1) == 2:
