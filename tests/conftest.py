@@ -75,7 +75,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    # Last, because pytest itself also says where the stacks of a crash go.
+    # Last, because pytest itself also sets where the stacks of a crash go.
     crashed_workers.register(config)
 
 

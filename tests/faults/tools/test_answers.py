@@ -167,7 +167,15 @@ def test_every_planted_error_is_noticed(seed: int) -> None:
 def test_an_answer_before_the_client_has_sent_is_leaked() -> None:
     found = recorded()
     sent = found.calls[0]
-    # "c" was a stranger when it fetched the decision; now it sends the transaction itself.
+    # "c" was a stranger when it asked for the decision. Another body under the same id, or a record
+    # that was not sent, changes nothing of that; then it sends the transaction itself.
+    found.calls[:0] = [
+        replace(sent, client="c", purpose="repeat", status=NOT_CONNECTED, answer={}),
+        replace(
+            sent, client="c", purpose="another_body", status=409, answer=problem("another-body"),
+            body={**sent.body, "mcc": "5999"},
+        ),
+    ]  # fmt: skip
     found.call("c", "repeat", dict(sent.body), 200, dict(sent.answer))
     assert judged(found.evidence).faults == {}
     found.calls = [

@@ -47,7 +47,7 @@ class AnswersVerdict:
     - ``swapped``: a 200 for another transaction, or for another body, than was asked for.
     - ``not_first``: a 200 with a decision that is not the transaction's first.
     - ``unlike_first``: two answers for a transaction that differ, or an id of two transactions.
-    - ``leaked``: an answer to a client that had not sent the transaction by then.
+    - ``leaked``: a decision fetched by a client that had not sent the transaction by then.
     - ``pending``: a 202 that does not name the transaction's own record, or that has another
       provisional outcome than the policy's.
     - ``wrong_status``: a status that the documents do not have for this request.
@@ -115,9 +115,10 @@ class _Judgement:
         self._sent_at: dict[tuple[Identity, str], float] = {}
         self._bodies: dict[Identity, list[dict[str, Any]]] = defaultdict(list)
         for call in evidence.calls:
-            if call.posts:
+            if call.purpose in {"first", "repeat"} and call.status != NOT_CONNECTED:
                 key = call.identity, call.client
                 self._sent_at[key] = min(call.began, self._sent_at.get(key, call.began))
+            if call.posts:
                 self._bodies[call.identity].append(call.record)
         self._answers: dict[Identity, str] = {}
         self._ids: dict[str, Identity] = {}
@@ -150,7 +151,7 @@ class _Judgement:
             verdict.statuses[call.status] += 1
             if kind := _kind(call):
                 verdict.problems[kind] += 1
-            if call.status in {_OK, _PENDING} and not self._has_sent(call):
+            if call.status in {_OK, _PENDING} and not (call.posts or self._has_sent(call)):
                 verdict.note("leaked", _named(call))
             elif call.status == _OK:
                 self._judge_decision(call)
@@ -160,7 +161,7 @@ class _Judgement:
                 verdict.note("wrong_status", f"{_named(call)}: {call.answer}")
 
     def _has_sent(self, call: GatewayCall) -> bool:
-        """Return whether a client had sent the transaction when it got an answer."""
+        """Return whether a client had sent this very transaction when it got an answer."""
         return self._sent_at.get((call.identity, call.client), math.inf) <= call.ended
 
     def _judge_decision(self, call: GatewayCall) -> None:

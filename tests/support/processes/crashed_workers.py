@@ -1,7 +1,7 @@
-"""Says why a worker of pytest-xdist ended in the middle of a test, and where.
+"""Reports why a worker of pytest-xdist ended before its tests were over, and where.
 
 Without it the report names only the test. Most causes are in compiled code: a library's assertion,
-memory that was freed, or the kernel without memory.
+a use of freed memory, or a kernel that is out of memory.
 """
 
 import faulthandler
@@ -16,46 +16,52 @@ import pytest
 
 _FILE = "crash_file"
 _END_SECONDS = 10.0
-_LINES_MOST = 100
+_LINES_MOST = 60
 _HARNESS = ("/_pytest/", "/execnet/", "/pluggy/", "/xdist/")
 """Frames of these are left out."""
+_CRASHED = "Current thread"
 
 
 class CrashedWorkers:
-    """The controller's part: gives each worker a file, and adds it to the report of a crash."""
+    """The controller's part: gives each worker a file, and reports what a crash has left there."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="crashed-workers-")
+        self._crashed: list[tuple[str, list[str]]] = []
 
     def pytest_configure_node(self, node: Any) -> None:
-        node.workerinput[_FILE] = str(self._file(node))
+        node.workerinput[_FILE] = str(Path(self._folder.name) / node.gateway.id)
 
-    def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
-        node = report.node
+    def pytest_testnodedown(self, node: Any, error: object | None) -> None:
+        # Not with the report of a test: a crash may come before the first one or after the last.
+        if error is None:
+            return
         try:
             # The only way to its exit code.
             end = end_of(node.gateway._io.popen.wait(_END_SECONDS))
-        except subprocess.TimeoutExpired:
-            end = "it still runs, without an answer"
-        lines = [
-            line
-            for line in self._file(node).read_text(errors="replace").splitlines()
-            if not any(name in line for name in _HARNESS)
-        ]
-        report.longrepr = "\n".join([f"{report.longrepr}: {end}", *lines[:_LINES_MOST]])
+        except (AttributeError, subprocess.TimeoutExpired):
+            end = "it still runs"
+        try:
+            text = Path(node.workerinput[_FILE]).read_text(errors="replace")
+        except OSError as missing:
+            text = str(missing)
+        self._crashed.append((f"worker {node.gateway.id}: {end}", shortened(text)))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for title, lines in self._crashed:
+            terminalreporter.section(title, sep="-")
+            for line in lines:
+                terminalreporter.write_line(line)
 
     def pytest_unconfigure(self) -> None:
         self._folder.cleanup()
-
-    def _file(self, node: Any) -> Path:
-        return Path(self._folder.name) / node.gateway.id
 
 
 class Worker:
     """A worker's part: if the process crashes, its threads' stacks go to the file."""
 
     def __init__(self, path: str) -> None:
-        self._file: FileIO = FileIO(path, "w")
+        self._file = FileIO(path, "w")
         faulthandler.enable(self._file)
 
     def pytest_unconfigure(self) -> None:
@@ -64,12 +70,24 @@ class Worker:
 
 
 def end_of(code: int) -> str:
-    """Return what an exit code says.
+    """Return what an exit code means.
 
-    >>> end_of(-6), end_of(3)
-    ('ended by SIGABRT', 'exit code 3')
+    >>> end_of(-6), end_of(-40), end_of(3)
+    ('ended by SIGABRT', 'ended by signal 40', 'exit code 3')
     """
-    return f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    names = {int(each): each.name for each in signal.Signals}
+    return f"ended by {names.get(-code, f'signal {-code}')}"
+
+
+def shortened(text: str) -> list[str]:
+    """Return the stacks without the frames of the harness, first of the thread that crashed."""
+    lines = [line for line in text.splitlines() if not any(name in line for name in _HARNESS)]
+    crashed = next((n for n, line in enumerate(lines) if line.startswith(_CRASHED)), 0)
+    lines = [*lines[crashed:], *lines[:crashed]]
+    left = len(lines) - _LINES_MOST
+    return lines[:_LINES_MOST] + ([f"{left} further lines"] if left > 0 else [])
 
 
 def register(config: pytest.Config) -> None:

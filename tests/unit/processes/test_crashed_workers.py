@@ -1,8 +1,10 @@
-"""A worker of pytest-xdist that crashes: the report says how it ended, and where."""
+"""A worker of pytest-xdist that crashes: the run reports how it ended, and where."""
 
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.support.processes.crashed_workers import end_of, shortened
 
 ROOT = Path(__file__).parents[3]
 CONFTEST = """
@@ -27,19 +29,45 @@ def test_leave():
 """
 
 
-def test_a_crash_is_reported_with_its_cause(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    (tmp_path / "test_crash.py").write_text(CRASHES)
+def run(folder: Path, tests: str) -> str:
+    """Run tests by one worker; return the output."""
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "test_crash.py").write_text(tests)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "xdist.plugin", "--numprocesses", "1"],
-        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        [sys.executable, "-m", "pytest", "-p", "xdist.plugin", "--numprocesses", "1",
+         "--max-worker-restart", "2"],
+        cwd=folder, env={"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    ends = {"abort": "ended by SIGABRT", "kill": "ended by SIGKILL", "leave": "exit code 3"}
-    for test, end in ends.items():
-        assert f"crashed while running 'test_crash.py::test_{test}': {end}\n" in done.stdout
+    return done.stdout
+
+
+def test_a_crash_is_reported_with_its_cause(tmp_path: Path) -> None:
+    output = run(tmp_path, CRASHES)
+    for number, end in enumerate(("ended by SIGABRT", "exit code 3", "ended by SIGKILL")):
+        assert f" worker gw{number}: {end} --" in output
     # Only a crash inside of the process leaves the stacks of its threads.
-    assert done.stdout.count("Fatal Python error: Aborted") == 1
-    assert "line 5 in test_abort" in done.stdout
-    assert "pluggy" not in done.stdout.partition("FAILURES")[2]
+    assert output.count("Current thread") == 1
+    assert "line 5 in test_abort" in output
+    assert "/pluggy/" not in output
+
+
+def test_a_crash_before_the_first_test_is_reported(tmp_path: Path) -> None:
+    output = run(tmp_path, "import os\nos.abort()\n")
+    assert " worker gw0: ended by SIGABRT --" in output
+    assert "line 2 in <module>" in output
+
+
+def test_the_thread_that_crashed_comes_first() -> None:
+    others = ["Thread 1:", *["  File one.py"] * 70]
+    lines = ["Fatal Python error: Aborted", *others, "Current thread 2:", "  File two.py"]
+    found = shortened("\n".join(lines))
+    assert found[:3] == ["Current thread 2:", "  File two.py", "Fatal Python error: Aborted"]
+    assert (len(found), found[-1]) == (61, "14 further lines")
+
+
+def test_an_exit_code_has_a_name() -> None:
+    assert end_of(-9) == "ended by SIGKILL"
+    assert end_of(-40) == "ended by signal 40"
+    assert end_of(0) == "exit code 0"
