@@ -5,7 +5,6 @@ a use of freed memory, or a kernel that is out of memory.
 """
 
 import faulthandler
-import signal
 import subprocess
 import tempfile
 from io import FileIO
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from stream_scorer.processes.restart_policy import cause_of
 
 _FILE = "crash_file"
 _END_SECONDS = 10.0
@@ -38,7 +39,7 @@ class CrashedWorkers:
             return
         try:
             # The only way to its exit code.
-            end = end_of(node.gateway._io.popen.wait(_END_SECONDS))
+            end = cause_of(node.gateway._io.popen.wait(_END_SECONDS))
         except (AttributeError, subprocess.TimeoutExpired):
             end = "it still runs"
         try:
@@ -67,18 +68,6 @@ class Worker:
     def pytest_unconfigure(self) -> None:
         faulthandler.disable()
         self._file.close()
-
-
-def end_of(code: int) -> str:
-    """Return what an exit code means.
-
-    >>> end_of(-6), end_of(-40), end_of(3)
-    ('ended by SIGABRT', 'ended by signal 40', 'exit code 3')
-    """
-    if code >= 0:
-        return f"exit code {code}"
-    names = {int(each): each.name for each in signal.Signals}
-    return f"ended by {names.get(-code, f'signal {-code}')}"
 
 
 def shortened(text: str) -> list[str]:
